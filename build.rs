@@ -1,0 +1,19 @@
+//! Compiles `proto/` without protoc, and keeps the descriptors for reflection and for the tests.
+
+use std::{env, error::Error, fs, path::Path};
+
+const PROTOS: [&str; 6] = ["audit", "error", "key", "service_user", "tenant", "verification"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files = PROTOS.map(|name| format!("claviger/v1/{name}.proto"));
+    let descriptors = protox::compile(files, ["proto"])?;
+    #[expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts by variables")]
+    let out = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+    fs::write(Path::new(&out).join("claviger.binpb"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure()
+        // google.rpc.Status is the one of tonic-types, so that batch errors and call errors are built alike.
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        .compile_fds(descriptors)?;
+    Ok(())
+}
