@@ -1,0 +1,274 @@
+//! Wiring: what is started in which order, and stopped in which.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_cron_scheduler::JobSchedulerError;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic_health::server::HealthReporter;
+
+use crate::authority::{
+    Authority, AuthorityError,
+    call::own_event,
+    first_start::{FirstStart, PepperError, check_peppers, first_start, register_current_pepper},
+    keys::Created,
+    root_key,
+};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::data_folder::{DataFolder, DataFolderError, read_peppers, read_secret};
+use crate::domain::{
+    audit::event_id,
+    ids::{ServiceUserName, TenantId},
+    pepper::Peppers,
+};
+use crate::store::{Store, StoreError, Target};
+use crate::verify::{Verifier, mirror::Mirror, refresh::Refresher, rehash::RehashQueue};
+use crate::{grpc, jobs, random};
+
+const APPLICATION_NAME: &str = "claviger";
+/// How long the scheduler and the last bookkeeping may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Why the service can't start, or a command can't be done.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The data folder.
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The first start, or a root key.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The pepper.
+    #[error("{0}; give it as CLAVIGER_PEPPER_FILE, from the backup or from the replica that started first")]
+    Pepper(#[from] PepperError),
+    /// The pepper is needed, and none is there.
+    #[error("the database was made with a pepper that isn't here: {0} is missing; give it as CLAVIGER_PEPPER_FILE")]
+    NoPepper(std::path::PathBuf),
+    /// The port.
+    #[error("can't listen on {address}: {cause}; choose another with CLAVIGER_LISTEN")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// Jobs.
+    #[error("the scheduler can't be started: {0}")]
+    Jobs(#[from] JobSchedulerError),
+    /// Reflection.
+    #[error("the descriptors can't be read: {0}")]
+    Reflection(#[from] grpc::ReflectionError),
+}
+
+/// An open installation: data folder, database, peppers.
+struct Installation {
+    folder: DataFolder,
+    store: Store,
+    peppers: Peppers,
+    first_start: FirstStart,
+}
+
+/// A running service.
+pub struct Running {
+    address: SocketAddr,
+    folder: DataFolder,
+    first_start: FirstStart,
+    store: Store,
+    authority: Authority,
+    serving: JoinHandle<()>,
+    health: HealthReporter,
+    stop_serving: CancellationToken,
+    stop_everything: CancellationToken,
+    changes: TaskTracker,
+    scheduler: tokio_cron_scheduler::JobScheduler,
+}
+
+/// Where the database is.
+#[must_use]
+pub fn target(settings: &Settings, folder: &DataFolder) -> Target {
+    match &settings.database_url {
+        Some(url) => Target::Postgres { url: url.reveal().to_owned() },
+        None => Target::Sqlite { file: folder.sqlite_file() },
+    }
+}
+
+/// Starts everything; answers when Verify can be answered.
+pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppError> {
+    let listening = TcpListener::bind(settings.listen).await;
+    let listener = listening.map_err(|cause| AppError::Listen { address: settings.listen, cause })?;
+    let address = listener.local_addr().map_err(|cause| AppError::Listen { address: settings.listen, cause })?;
+    let installation = open(settings, &clock).await?;
+    let (stop_serving, stop_everything) = (CancellationToken::new(), CancellationToken::new());
+    let (store, peppers) = (installation.store, Arc::new(installation.peppers));
+
+    let mirror = Arc::new(Mirror::default());
+    let mut refresher = Refresher::start(Arc::clone(&mirror), store.feed(), clock.clone(), stop_everything.clone());
+    while refresher.position().is_none() {
+        refresher.looked().await;
+    }
+    tracing::info!(keys = mirror.len(), "the mirror is loaded");
+
+    let rehash = Arc::new(RehashQueue::new(Arc::clone(&peppers)));
+    let verifier = Arc::new(Verifier::new(
+        mirror,
+        refresher.clone(),
+        Arc::clone(&peppers),
+        Arc::clone(&rehash),
+        clock.clone(),
+        settings.staleness_bound,
+    ));
+    let changes = TaskTracker::new();
+    let authority = Authority::new(store.clone(), refresher.clone(), peppers, clock.clone(), changes.clone());
+    let scheduler = jobs::start(authority.clone()).await?;
+    in_background(&stop_everything, move_to_current_pepper(rehash, store.clone(), clock.clone()));
+    in_background(&stop_everything, write_denials(authority.clone()));
+
+    let (health, health_service) = grpc::health::service();
+    in_background(&stop_serving, grpc::health::report(health.clone(), Arc::clone(&verifier), refresher));
+    let routes = grpc::routes(&verifier, &authority, &clock, health_service)?;
+    let serving = tokio::spawn(grpc::server::serve(listener, routes, stop_serving.clone()));
+    let (folder, first_start) = (installation.folder, installation.first_start);
+    Ok(Running {
+        address,
+        folder,
+        first_start,
+        store,
+        authority,
+        serving,
+        health,
+        stop_serving,
+        stop_everything,
+        changes,
+        scheduler,
+    })
+}
+
+impl Running {
+    /// The address of the gRPC port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn folder(&self) -> &DataFolder {
+        &self.folder
+    }
+
+    /// The root key, when this start was the first one.
+    #[must_use]
+    pub fn new_root_key(&self) -> Option<&Created> {
+        match &self.first_start {
+            FirstStart::Won(created) => Some(created),
+            FirstStart::AlreadyDone => None,
+        }
+    }
+
+    /// The use cases.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Says NOT_SERVING, lets running calls and changes end, and stops.
+    pub async fn stop(mut self) {
+        self.stop_serving.cancel();
+        grpc::health::report_leaving(&self.health).await;
+        // Never fails: the task neither panics nor is aborted.
+        let _ = self.serving.await;
+        self.changes.close();
+        let ends = async {
+            self.changes.wait().await;
+            self.authority.write_denials_now().await;
+            self.scheduler.shutdown().await
+        };
+        if timeout(LAST_WORDS, ends).await.is_err() {
+            tracing::warn!("a change was still running at the end; the database will finish or undo it whole");
+        }
+        self.stop_everything.cancel();
+        if timeout(LAST_WORDS, self.store.close()).await.is_err() {
+            tracing::warn!("the database could not be left in time");
+        }
+    }
+}
+
+/// `claviger migrate`.
+pub async fn migrate(settings: &Settings) -> Result<u32, AppError> {
+    let folder = DataFolder::open(&settings.data, settings.database_url.is_none())?;
+    Ok(Store::migrate(&target(settings, &folder)).await?)
+}
+
+/// `claviger root-key`.
+pub async fn add_root_key(settings: &Settings, clock: &Clock) -> Result<Created, AppError> {
+    let installation = open(settings, clock).await?;
+    let created = root_key::add(&installation.store, installation.peppers.current(), clock.now()).await?;
+    installation.store.close().await;
+    Ok(created)
+}
+
+async fn open(settings: &Settings, clock: &Clock) -> Result<Installation, AppError> {
+    let folder = DataFolder::open(&settings.data, settings.database_url.is_none())?;
+    let target = target(settings, &folder);
+    Store::prepare_schema(&target).await?;
+    let store = Store::connect(&target, APPLICATION_NAME).await?;
+    let peppers = peppers(settings, &folder, &store).await?;
+    let prepared = settings.root_key_file.as_deref().map(read_secret).transpose()?;
+    let keep = |secret: &_| folder.keep_root_key(secret).map_err(|error| error.to_string());
+    let first_start = first_start(&store, peppers.current(), prepared, clock.now(), keep).await;
+    settle_root_keys(&folder, &store).await?;
+    let first_start = first_start?;
+    check_peppers(&store.pepper_registrations().await?, &peppers)?;
+    register_current_pepper(&store, &peppers, clock.now()).await?;
+    Ok(Installation { folder, store, peppers, first_start })
+}
+
+/// A pepper is generated only while the database knows none: later a missing one is a mistake, not a first start.
+async fn peppers(settings: &Settings, folder: &DataFolder, store: &Store) -> Result<Peppers, AppError> {
+    let file = settings.pepper_file.clone().unwrap_or_else(|| folder.pepper_file());
+    if settings.pepper_file.is_none() && !file.exists() {
+        if !store.pepper_registrations().await?.is_empty() {
+            return Err(AppError::NoPepper(file));
+        }
+        folder.generate_pepper()?;
+    }
+    Ok(read_peppers(&file)?)
+}
+
+/// Secrets that were kept aside, by this start or one that died: those that were committed become `root.key`.
+async fn settle_root_keys(folder: &DataFolder, store: &Store) -> Result<(), AppError> {
+    for secret in folder.pending_root_keys()? {
+        match store.key(&ServiceUserName::root().key(secret.key_id())).await? {
+            Some(_) => folder.confirm_root_key(&secret)?,
+            None => folder.discard_root_key(&secret)?,
+        }
+    }
+    Ok(())
+}
+
+fn in_background(stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    tokio::spawn(async move { stop.run_until_cancelled(task).await });
+}
+
+async fn move_to_current_pepper(rehash: Arc<RehashQueue>, store: Store, clock: Clock) {
+    let event = || {
+        let now = clock.now();
+        let id = event_id(now, random::bytes()?);
+        Ok::<_, random::NoRandomness>(own_event(id, TenantId::system(), "peppers/current".to_owned(), now))
+    };
+    rehash.run(&store, event).await;
+}
+
+async fn write_denials(authority: Authority) {
+    authority.write_denials().await;
+}

@@ -1,0 +1,59 @@
+//! Use case of the audit trail, and the task that writes counted refusals down.
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::domain::{
+    audit::AuditEvent,
+    ids::TenantId,
+    limits,
+    page::{Page, Paged},
+    refusal::Resource,
+    rights::Right,
+};
+use crate::store::StoreError;
+
+use super::{Authority, AuthorityError, call::Call, service_users::require_tenant};
+
+impl Authority {
+    /// Lists a tenant's events, newest first. Needs `audit.read` of it.
+    pub async fn list_audit_events(
+        &self,
+        call: &Call,
+        tenant: &TenantId,
+        target: Option<&str>,
+        page: &Page,
+    ) -> Result<Paged<AuditEvent>, AuthorityError> {
+        call.caller.require(Right::AuditRead)?;
+        call.see(tenant, || Resource::tenant(tenant))?;
+        require_tenant(self.store(), tenant).await?;
+        Ok(self.store().audit_events(tenant, target, page).await?)
+    }
+
+    /// Writes counted refusals down once a minute, for ever.
+    pub async fn write_denials(&self) {
+        let mut minute = interval(limits::DENIALS_INTERVAL);
+        minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            minute.tick().await;
+            self.write_denials_now().await;
+        }
+    }
+
+    /// Writes counted refusals down. While the store is away they stay counted in memory.
+    pub async fn write_denials_now(&self) {
+        let events = self.denials().take();
+        if events.is_empty() {
+            return;
+        }
+        if let Err(error) = self.try_write_denials(&events).await {
+            tracing::warn!(%error, "refusals could not be written to the audit trail; they stay counted");
+            self.denials().put_back(events);
+        }
+    }
+
+    async fn try_write_denials(&self, events: &[AuditEvent]) -> Result<(), StoreError> {
+        let bookkeeping = self.store().bookkeeping().await?;
+        bookkeeping.insert_audit_events(events).await?;
+        bookkeeping.commit().await
+    }
+}

@@ -1,0 +1,93 @@
+//! The first start: one transaction that makes tenant `system`, service user `root`, its `claviger:admin` key, and registers
+//! the pepper. However many processes start at once, the revision row lets exactly one of them do it.
+
+use crate::domain::{
+    Time,
+    audit::event_id,
+    ids::{ServiceUserName, TenantId},
+    owner::{ServiceUser, Tenant},
+    pepper::{Pepper, PepperId, Peppers},
+    secret::Secret,
+    text::{Description, DisplayName},
+};
+use crate::random;
+use crate::store::Store;
+
+use super::{AuthorityError, call::own_event, keys::Created, root_key};
+
+/// What the first start found.
+#[derive(Debug)]
+pub enum FirstStart {
+    /// This process made the root key.
+    Won(Box<Created>),
+    /// It was done before, or by another process.
+    AlreadyDone,
+}
+
+/// A pepper that the store knows can't be used by this process.
+#[derive(Debug, thiserror::Error)]
+pub enum PepperError {
+    /// It isn't among those this process was given.
+    #[error("the database needs the pepper {}, which this process hasn't got", .0.as_str())]
+    Missing(PepperId),
+    /// One of the same id is, but it is another one.
+    #[error("the pepper {} is not the one the database was made with", .0.as_str())]
+    Differs(PepperId),
+}
+
+/// Does what a first start does, unless it is done. `keep` is given the root key's secret before the commit, so that a
+/// crash can't lose it; what was kept by a process that didn't win must be thrown away.
+pub async fn first_start(
+    store: &Store,
+    pepper: &Pepper,
+    prepared: Option<Secret>,
+    now: Time,
+    keep: impl FnOnce(&Secret) -> Result<(), String>,
+) -> Result<FirstStart, AuthorityError> {
+    let system = TenantId::system();
+    if store.tenant(&system).await?.is_some() {
+        return Ok(FirstStart::AlreadyDone);
+    }
+    let secret = prepared.map_or_else(root_key::generate, Ok)?;
+    let write = store.write().await?;
+    if write.tenant(&system).await?.is_some() {
+        return Ok(FirstStart::AlreadyDone);
+    }
+    let name = |text| DisplayName::parse(text).map_err(AuthorityError::Defect);
+    write.insert_tenant(&Tenant::create(system.clone(), name("Claviger itself")?, now)).await?;
+    let root = ServiceUser::create(ServiceUserName::root(), name("Root keys")?, Description::default(), now);
+    write.insert_service_user(&root).await?;
+    write.register_pepper(pepper, now).await?;
+    let mut created = root_key::insert(&write, pepper, secret, now).await?;
+    keep(&created.secret).map_err(AuthorityError::Defect)?;
+    let event = own_event(event_id(now, random::bytes()?), system, created.key.name.to_string(), now);
+    created.key.revision = write.commit(event).await?;
+    Ok(FirstStart::Won(Box::new(created)))
+}
+
+/// Registers a new current pepper. Does nothing when it is registered.
+pub async fn register_current_pepper(store: &Store, peppers: &Peppers, now: Time) -> Result<(), AuthorityError> {
+    let current = peppers.current();
+    if store.pepper_registrations().await?.iter().any(|(id, _)| id == current.id()) {
+        return Ok(());
+    }
+    let write = store.write().await?;
+    if write.pepper_registrations().await?.iter().any(|(id, _)| id == current.id()) {
+        return Ok(());
+    }
+    write.register_pepper(current, now).await?;
+    let target = format!("peppers/{}", current.id().as_str());
+    write.commit(own_event(event_id(now, random::bytes()?), TenantId::system(), target, now)).await?;
+    Ok(())
+}
+
+/// Refuses peppers that lack a registered one, or that have another one under its id.
+pub fn check_peppers(registered: &[(PepperId, [u8; 32])], peppers: &Peppers) -> Result<(), PepperError> {
+    for (id, check_value) in registered {
+        let pepper = peppers.get(id).ok_or_else(|| PepperError::Missing(id.clone()))?;
+        if pepper.check_value() != *check_value {
+            return Err(PepperError::Differs(id.clone()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! What is deleted long enough is purged, and what was kept for a replay is thrown away. Idempotent, in bounded steps: any
+//! number of replicas may do it at any time.
+
+use crate::domain::limits;
+use crate::store::Purged;
+
+use super::{Authority, AuthorityError};
+
+impl Authority {
+    /// Does what is due; answers what was purged.
+    pub async fn housekeep(&self) -> Result<Purged, AuthorityError> {
+        let now = self.shared.clock.now();
+        let mut all = Purged::default();
+        for _ in 0..limits::PURGE_BATCHES {
+            let bookkeeping = self.store().bookkeeping().await?;
+            bookkeeping.delete_expired_replays(now).await?;
+            let purged = bookkeeping.purge(now).await?;
+            bookkeeping.commit().await?;
+            all.keys += purged.keys;
+            all.service_users += purged.service_users;
+            all.tenants += purged.tenants;
+            if purged == Purged::default() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,228 @@
+//! Use cases of keys; rotation has a file of its own.
+
+use crate::domain::{
+    Refusal, Revision,
+    ids::{KeyId, KeyName, ServiceUserName},
+    key::{Key, KeyEdit, NewKey, Transition},
+    page::{Page, Paged},
+    refusal::{Resource, require_revision},
+    rights::Right,
+    secret::Secret,
+    text::RevokeReason,
+};
+use crate::random;
+use crate::store::{KeyFilter, Write};
+
+use super::{
+    Authority, AuthorityError, Changed,
+    call::Call,
+    replays::{ReplayRequest, replay_of},
+    service_users::require_tenant,
+};
+
+/// A new key with its secret.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// The record.
+    pub key: Key,
+    /// Its secret, to be shown once.
+    pub secret: Secret,
+}
+
+impl Authority {
+    /// Makes a key. Needs `keys.write` of the tenant, or `keys.self` for an own key no wider than the calling one.
+    /// `expiry_field` is the request's field to blame for a wrong expiry.
+    pub async fn create_key(
+        &self,
+        call: Call,
+        owner: ServiceUserName,
+        new: NewKey,
+        expiry_field: &'static str,
+        replay: Option<ReplayRequest>,
+    ) -> Result<Created, AuthorityError> {
+        call.see(&owner.tenant, || Resource::service_user(&owner))?;
+        call.caller.require_owner(&owner, Right::KeysWrite)?;
+        call.caller.require_held(&new.scopes)?;
+        let id = KeyId::from_random(random::bytes()?);
+        let secret = Secret::generate(id, random::fill)?;
+        let name = KeyName { owner, id };
+        let key = Key::create(name, new, Some(call.caller.key.clone()), expiry_field, call.now)?;
+        call.caller.require_no_wider(&key)?;
+        let created = Created { key, secret };
+        let authority = self.clone();
+        self.change(async move { authority.insert_created(call, created, replay).await }).await
+    }
+
+    async fn insert_created(
+        &self,
+        call: Call,
+        mut created: Created,
+        replay: Option<ReplayRequest>,
+    ) -> Result<Changed<Created>, AuthorityError> {
+        let write = self.store().write().await?;
+        let owner = &created.key.name.owner;
+        let found = write.service_user(owner).await?.filter(|owner| owner.delete_time.is_none());
+        if found.is_none() {
+            return Err(Refusal::NotFound(Resource::service_user(owner)).into());
+        }
+        if let Some(replayed) = self.replay(&write, &call, replay.as_ref()).await? {
+            let key = load(&write, &owner.key(replayed.key_id())).await?;
+            return Ok(Changed::nothing(Created { key, secret: replayed }));
+        }
+        self.insert_key(&write, &created, false, call.now).await?;
+        if let Some(request) = &replay {
+            let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
+            write.insert_replay(&replay_of(&call, request, created.key.name.id, sealed), call.now).await?;
+        }
+        let event = call.event(&created.key.name.owner.tenant, created.key.name.to_string());
+        created.key.revision = write.commit(event).await?;
+        Ok(Changed::at(created.key.revision, created))
+    }
+
+    /// Puts a new key into a free slot: the write order makes the count exact, the schema makes it certain.
+    pub(super) async fn insert_key(
+        &self,
+        write: &Write,
+        created: &Created,
+        rotating: bool,
+        now: crate::domain::Time,
+    ) -> Result<(), AuthorityError> {
+        let owner = &created.key.name.owner;
+        let Some(slot) = write.free_slot(owner, now).await? else {
+            return Err(Refusal::KeyLimit { owner: owner.clone(), rotating }.into());
+        };
+        let pepper = self.shared.peppers.current();
+        write.insert_key(&created.key, slot, &pepper.digest(&created.secret), pepper.id()).await?;
+        Ok(())
+    }
+
+    /// Reads a key. Needs `keys.read` of the tenant, or `keys.self` for an own key.
+    pub async fn get_key(&self, call: &Call, name: &KeyName) -> Result<Key, AuthorityError> {
+        call.see(&name.owner.tenant, || Resource::key(name))?;
+        call.caller.require_owner(&name.owner, Right::KeysRead)?;
+        let found = self.store().key(name).await?;
+        Ok(found.ok_or_else(|| Refusal::NotFound(Resource::key(name)))?)
+    }
+
+    /// Lists keys. Needs `keys.read` of the tenant, or `keys.self` for own keys.
+    pub async fn list_keys(&self, call: &Call, filter: &KeyFilter, page: &Page) -> Result<Paged<Key>, AuthorityError> {
+        let tenant = &filter.parent.tenant;
+        match &filter.parent.service_user {
+            Some(id) => {
+                let owner = ServiceUserName { tenant: tenant.clone(), id: id.clone() };
+                call.see(tenant, || Resource::service_user(&owner))?;
+                call.caller.require_owner(&owner, Right::KeysRead)?;
+                let found = self.store().service_user(&owner).await?;
+                found.ok_or_else(|| Refusal::NotFound(Resource::service_user(&owner)))?;
+            }
+            None => {
+                call.see(tenant, || Resource::tenant(tenant))?;
+                call.caller.require(Right::KeysRead)?;
+                require_tenant(self.store(), tenant).await?;
+            }
+        }
+        Ok(self.store().keys(filter, page, call.now).await?)
+    }
+
+    /// Edits a key. Needs `keys.write` of the tenant, or `keys.self` for an own key that gets no wider than the calling one.
+    pub async fn update_key(
+        &self,
+        call: Call,
+        name: KeyName,
+        edit: KeyEdit,
+        expected: Revision,
+    ) -> Result<Key, AuthorityError> {
+        call.see(&name.owner.tenant, || Resource::key(&name))?;
+        call.caller.require_owner(&name.owner, Right::KeysWrite)?;
+        self.change_key(call, name, expected, |key, call| {
+            call.caller.require_held(&key.scopes)?;
+            let transition = key.edit(edit, call.now)?;
+            let (Transition::Changed(edited) | Transition::Unchanged(edited)) = &transition;
+            call.caller.require_held(&edited.scopes)?;
+            call.caller.require_no_wider(edited)?;
+            Ok(transition)
+        })
+        .await
+    }
+
+    /// Enables a key. Needs `keys.write` of the tenant, and every right that the key carries.
+    pub async fn enable_key(&self, call: Call, name: KeyName, expected: Revision) -> Result<Key, AuthorityError> {
+        call.caller.require(Right::KeysWrite)?;
+        call.see(&name.owner.tenant, || Resource::key(&name))?;
+        self.change_key(call, name, expected, |key, call| {
+            call.caller.require_held(&key.scopes)?;
+            key.enable(call.now)
+        })
+        .await
+    }
+
+    /// Disables a key. Needs `keys.write` of the tenant.
+    pub async fn disable_key(&self, call: Call, name: KeyName, expected: Revision) -> Result<Key, AuthorityError> {
+        call.caller.require(Right::KeysWrite)?;
+        call.see(&name.owner.tenant, || Resource::key(&name))?;
+        self.change_key(call, name, expected, |key, call| key.disable(call.now)).await
+    }
+
+    /// Revokes a key. Needs `keys.write` of the tenant, or `keys.self` for an own key.
+    pub async fn revoke_key(
+        &self,
+        call: Call,
+        name: KeyName,
+        reason: RevokeReason,
+        expected: Revision,
+    ) -> Result<Key, AuthorityError> {
+        call.see(&name.owner.tenant, || Resource::key(&name))?;
+        call.caller.require_owner(&name.owner, Right::KeysWrite)?;
+        self.change_key(call, name, expected, |key, call| key.revoke(reason, call.now)).await
+    }
+
+    /// Deletes a key. Needs `keys.write` of the tenant. Deleting it again answers the same.
+    pub async fn delete_key(&self, call: Call, name: KeyName, expected: Revision) -> Result<Key, AuthorityError> {
+        call.caller.require(Right::KeysWrite)?;
+        call.see(&name.owner.tenant, || Resource::key(&name))?;
+        let store = self.store().clone();
+        self.change(async move {
+            let write = store.write().await?;
+            let key = write.key(&name).await?.ok_or_else(|| Refusal::NotFound(Resource::key(&name)))?;
+            require_revision(&name, expected, key.revision)?;
+            let transition = key.delete(call.now);
+            save(write, &call, transition).await
+        })
+        .await
+    }
+
+    async fn change_key(
+        &self,
+        call: Call,
+        name: KeyName,
+        expected: Revision,
+        rule: impl FnOnce(Key, &Call) -> Result<Transition, Refusal> + Send + 'static,
+    ) -> Result<Key, AuthorityError> {
+        let store = self.store().clone();
+        self.change(async move {
+            let write = store.write().await?;
+            let key = load(&write, &name).await?;
+            require_revision(&name, expected, key.revision)?;
+            let transition = rule(key, &call)?;
+            save(write, &call, transition).await
+        })
+        .await
+    }
+}
+
+/// A key that is not deleted.
+pub(super) async fn load(write: &Write, name: &KeyName) -> Result<Key, AuthorityError> {
+    let found = write.key(name).await?.filter(|key| key.delete_time.is_none());
+    Ok(found.ok_or_else(|| Refusal::NotFound(Resource::key(name)))?)
+}
+
+async fn save(write: Write, call: &Call, transition: Transition) -> Result<Changed<Key>, AuthorityError> {
+    match transition {
+        Transition::Unchanged(key) => Ok(Changed::nothing(key)),
+        Transition::Changed(mut key) => {
+            write.update_key(&key).await?;
+            key.revision = write.commit(call.event(&key.name.owner.tenant, key.name.to_string())).await?;
+            Ok(Changed::at(key.revision, key))
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The use cases of the control plane: authorise → domain → store, one file per resource.
+//!
+//! A change runs in a task of its own, to its end, even when the caller hangs up: nothing is ever half done. Before it
+//! answers it waits until this replica's own mirror has it.
+
+pub mod audit;
+pub mod call;
+pub mod denials;
+pub mod first_start;
+pub mod housekeeping;
+pub mod keys;
+pub mod replays;
+pub mod root_key;
+pub mod rotation;
+pub mod service_users;
+pub mod tenants;
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::domain::{Refusal, Revision, limits, page::PageTokens, pepper::Peppers};
+use crate::random::NoRandomness;
+use crate::store::{Store, StoreError};
+use crate::verify::refresh::Refresher;
+
+use denials::Denials;
+use replays::ReplaySeal;
+
+/// The use cases, and what they need. Cheap to clone.
+#[derive(Clone)]
+pub struct Authority {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    refresher: Refresher,
+    peppers: Arc<Peppers>,
+    clock: Clock,
+    changes: TaskTracker,
+    denials: Denials,
+    page_tokens: PageTokens,
+    replay_seal: ReplaySeal,
+}
+
+/// Why a use case didn't do it.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The rules say no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No secret could be made.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// A defect of ours.
+    #[error("defect: {0}")]
+    Defect(String),
+}
+
+impl Authority {
+    /// Puts the parts together. `changes` tracks running changes, so that shutdown can wait for them.
+    #[must_use]
+    pub fn new(store: Store, refresher: Refresher, peppers: Arc<Peppers>, clock: Clock, changes: TaskTracker) -> Self {
+        let page_tokens = PageTokens::new(peppers.current());
+        let replay_seal = ReplaySeal::new(peppers.current());
+        let denials = Denials::default();
+        let shared = Shared { store, refresher, peppers, clock, changes, denials, page_tokens, replay_seal };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Counts refusals.
+    #[must_use]
+    pub fn denials(&self) -> &Denials {
+        &self.shared.denials
+    }
+
+    /// Makes and checks page tokens.
+    #[must_use]
+    pub fn page_tokens(&self) -> &PageTokens {
+        &self.shared.page_tokens
+    }
+
+    fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// Runs a change to its end, whatever becomes of the caller, and then brings it into this replica's mirror.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<Changed<T>, AuthorityError>> + Send + 'static,
+    ) -> Result<T, AuthorityError> {
+        let ended = self.shared.changes.spawn(change).await;
+        let changed = ended.map_err(|error| AuthorityError::Defect(format!("a change panicked: {error}")))??;
+        if let Some(revision) = changed.revision {
+            self.shared.refresher.reach(revision, limits::OWN_MIRROR_WAIT).await;
+        }
+        Ok(changed.answer)
+    }
+}
+
+/// What a change answers, and the revision it took, if it took one.
+struct Changed<T> {
+    answer: T,
+    revision: Option<Revision>,
+}
+
+impl<T> Changed<T> {
+    fn at(revision: Revision, answer: T) -> Self {
+        Self { answer, revision: Some(revision) }
+    }
+
+    fn nothing(answer: T) -> Self {
+        Self { answer, revision: None }
+    }
+}

@@ -1,0 +1,100 @@
+//! Create and Rotate with a `request_id`: a caller whose connection broke after the commit would have lost a secret that is
+//! shown once (reliability.md D11). For 10 minutes the same request answers the same secret, kept sealed under a key that
+//! is derived from the pepper and isn't in the database.
+
+use chacha20poly1305::{
+    XChaCha20Poly1305, XNonce,
+    aead::{Aead, KeyInit, Payload},
+};
+use zeroize::Zeroizing;
+
+use crate::domain::{Refusal, ids::KeyId, limits, pepper::Pepper, secret::Secret};
+use crate::random;
+use crate::store::{Replay, Write};
+
+use super::{Authority, AuthorityError, call::Call};
+
+const LABEL: &str = "claviger.request-replay.v1";
+const NONCE_BYTES: usize = 24;
+
+/// A `request_id`, and what was asked under it.
+#[derive(Debug, Clone)]
+pub struct ReplayRequest {
+    /// The caller's UUID.
+    pub id: uuid::Uuid,
+    /// SHA-256 of method and request.
+    pub fingerprint: [u8; 32],
+}
+
+/// Seals secrets for the replay window.
+pub struct ReplaySeal {
+    cipher: XChaCha20Poly1305,
+}
+
+impl ReplaySeal {
+    /// A seal under a key derived from `pepper`, so that every replica opens it.
+    #[must_use]
+    pub fn new(pepper: &Pepper) -> Self {
+        Self { cipher: XChaCha20Poly1305::new((&*pepper.derive(LABEL)).into()) }
+    }
+
+    pub(super) fn seal(
+        &self,
+        call: &Call,
+        request: &ReplayRequest,
+        secret: &Secret,
+    ) -> Result<Vec<u8>, AuthorityError> {
+        let nonce: [u8; NONCE_BYTES] = random::bytes()?;
+        let bound = bound_to(call, request);
+        let payload = Payload { msg: secret.reveal().as_bytes(), aad: &bound };
+        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload);
+        let sealed = sealed.map_err(|_| AuthorityError::Defect("a secret could not be sealed".to_owned()))?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    fn open(&self, call: &Call, request: &ReplayRequest, sealed: &[u8]) -> Option<Secret> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
+        let bound = bound_to(call, request);
+        let opened = self.cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &bound }).ok()?;
+        let opened = Zeroizing::new(opened);
+        Secret::parse(std::str::from_utf8(&opened).ok()?)
+    }
+}
+
+impl Authority {
+    /// The secret that this request was answered with before, if it was.
+    pub(super) async fn replay(
+        &self,
+        write: &Write,
+        call: &Call,
+        request: Option<&ReplayRequest>,
+    ) -> Result<Option<Secret>, AuthorityError> {
+        let Some(request) = request else { return Ok(None) };
+        let found = write.replay(&call.caller.key.to_string(), &request.id.to_string()).await?;
+        let Some(replay) = found.filter(|replay| replay.expire_time > call.now) else { return Ok(None) };
+        if replay.fingerprint != request.fingerprint {
+            return Err(Refusal::RequestIdReused.into());
+        }
+        let opened = self.shared.replay_seal.open(call, request, &replay.sealed);
+        let secret = opened.ok_or_else(|| AuthorityError::Defect("a sealed secret can't be opened".to_owned()))?;
+        Ok(Some(secret))
+    }
+}
+
+/// The row that answers this request again.
+pub(super) fn replay_of(call: &Call, request: &ReplayRequest, key_id: KeyId, sealed: Vec<u8>) -> Replay {
+    Replay {
+        caller: call.caller.key.to_string(),
+        request_id: request.id.to_string(),
+        fingerprint: request.fingerprint,
+        key_id,
+        sealed,
+        expire_time: call.now + limits::REPLAY_WINDOW,
+    }
+}
+
+/// A sealed secret opens only for the caller and the request it was made for. Both parts have a fixed form, so their
+/// concatenation is unambiguous.
+fn bound_to(call: &Call, request: &ReplayRequest) -> Vec<u8> {
+    format!("{}\n{}", call.caller.key, request.id).into_bytes()
+}

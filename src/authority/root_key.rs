@@ -1,0 +1,73 @@
+//! Root keys: keys of `tenants/system/serviceUsers/root` that carry `claviger:admin`.
+
+use crate::domain::{
+    Refusal, Time,
+    audit::event_id,
+    ids::{KeyId, KeyName, ServiceUserName, TenantId},
+    key::{Expiry, Key, NewKey, Transition},
+    pepper::Pepper,
+    refusal::Resource,
+    rights::Right,
+    scope::Scope,
+    secret::Secret,
+    text::{Description, DisplayName, RevokeReason},
+};
+use crate::random;
+use crate::store::{Store, Write};
+
+use super::{AuthorityError, call::own_event, keys::Created};
+
+/// Makes the secret of a root key.
+pub fn generate() -> Result<Secret, AuthorityError> {
+    Ok(Secret::generate(KeyId::from_random(random::bytes()?), random::fill)?)
+}
+
+/// Makes another root key; at 10 the oldest is revoked.
+pub async fn add(store: &Store, pepper: &Pepper, now: Time) -> Result<Created, AuthorityError> {
+    let root = ServiceUserName::root();
+    let write = store.write().await?;
+    if write.service_user(&root).await?.is_none() {
+        return Err(Refusal::NotFound(Resource::service_user(&root)).into());
+    }
+    if write.free_slot(&root, now).await?.is_none() {
+        revoke_oldest(&write, &root, now).await?;
+    }
+    let mut created = insert(&write, pepper, generate()?, now).await?;
+    let event = own_event(event_id(now, random::bytes()?), TenantId::system(), created.key.name.to_string(), now);
+    created.key.revision = write.commit(event).await?;
+    Ok(created)
+}
+
+/// Inserts the root key of this secret, in the caller's transaction.
+pub(super) async fn insert(
+    write: &Write,
+    pepper: &Pepper,
+    secret: Secret,
+    now: Time,
+) -> Result<Created, AuthorityError> {
+    let owner = ServiceUserName::root();
+    let name = KeyName { owner: owner.clone(), id: secret.key_id() };
+    let key = Key::create(name, new_root_key()?, None, "expire_time", now)?;
+    let slot = write.free_slot(&owner, now).await?.ok_or(Refusal::KeyLimit { owner, rotating: false })?;
+    write.insert_key(&key, slot, &pepper.digest(&secret), pepper.id()).await?;
+    Ok(Created { key, secret })
+}
+
+async fn revoke_oldest(write: &Write, root: &ServiceUserName, now: Time) -> Result<(), AuthorityError> {
+    let Some(oldest) = write.live_keys(root, now).await?.into_iter().next() else { return Ok(()) };
+    match oldest.revoke(RevokeReason::replaced_by_new_root_key(), now)? {
+        Transition::Changed(revoked) => write.update_key(&revoked).await?,
+        Transition::Unchanged(_) => {}
+    }
+    Ok(())
+}
+
+fn new_root_key() -> Result<NewKey, AuthorityError> {
+    Ok(NewKey {
+        display_name: DisplayName::parse("root key").map_err(AuthorityError::Defect)?,
+        description: Description::default(),
+        scopes: vec![Scope::parse(Right::Admin.scope()).map_err(AuthorityError::Defect)?],
+        networks: Vec::new(),
+        expiry: Expiry::Unsaid,
+    })
+}

@@ -1,0 +1,82 @@
+//! Use case: rotate a key.
+
+use crate::domain::{
+    Revision,
+    ids::{KeyId, KeyName},
+    key::Key,
+    refusal::{Resource, require_revision},
+    rights::Right,
+    rotation::{Rotated, Rotation},
+    secret::Secret,
+};
+use crate::random;
+
+use super::{
+    Authority, AuthorityError, Changed,
+    call::Call,
+    keys::{Created, load},
+    replays::{ReplayRequest, replay_of},
+};
+
+/// Both keys after a rotation, and the new one's secret.
+#[derive(Debug, Clone)]
+pub struct RotatedKey {
+    /// The successor with its secret, to be shown once.
+    pub created: Created,
+    /// The key that was replaced.
+    pub predecessor: Key,
+}
+
+impl Authority {
+    /// Rotates a key. Needs `keys.write` of the tenant and every right that the key carries, or `keys.self` for an own key
+    /// no wider than the calling one: the caller learns a secret with the key's whole reach.
+    pub async fn rotate_key(
+        &self,
+        call: Call,
+        name: KeyName,
+        rotation: Rotation,
+        expected: Revision,
+        replay: Option<ReplayRequest>,
+    ) -> Result<RotatedKey, AuthorityError> {
+        call.see(&name.owner.tenant, || Resource::key(&name))?;
+        call.caller.require_owner(&name.owner, Right::KeysWrite)?;
+        let secret = Secret::generate(KeyId::from_random(random::bytes()?), random::fill)?;
+        let authority = self.clone();
+        self.change(async move { authority.rotate(call, name, rotation, expected, secret, replay).await }).await
+    }
+
+    async fn rotate(
+        &self,
+        call: Call,
+        name: KeyName,
+        rotation: Rotation,
+        expected: Revision,
+        secret: Secret,
+        replay: Option<ReplayRequest>,
+    ) -> Result<Changed<RotatedKey>, AuthorityError> {
+        let write = self.store().write().await?;
+        let key = load(&write, &name).await?;
+        if let Some(replayed) = self.replay(&write, &call, replay.as_ref()).await? {
+            let successor = load(&write, &name.sibling(replayed.key_id())).await?;
+            let created = Created { key: successor, secret: replayed };
+            return Ok(Changed::nothing(RotatedKey { created, predecessor: key }));
+        }
+        require_revision(&name, expected, key.revision)?;
+        call.caller.require_held(&key.scopes)?;
+        let Rotated { successor, mut predecessor } =
+            rotation.apply(key, secret.key_id(), call.caller.key.clone(), call.now)?;
+        call.caller.require_no_wider(&successor)?;
+        // The predecessor first: without grace it leaves the very slot that the successor takes.
+        write.update_key(&predecessor).await?;
+        let mut created = Created { key: successor, secret };
+        self.insert_key(&write, &created, true, call.now).await?;
+        if let Some(request) = &replay {
+            let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
+            write.insert_replay(&replay_of(&call, request, created.key.name.id, sealed), call.now).await?;
+        }
+        let revision = write.commit(call.event(&name.owner.tenant, name.to_string())).await?;
+        predecessor.revision = revision;
+        created.key.revision = revision;
+        Ok(Changed::at(revision, RotatedKey { created, predecessor }))
+    }
+}

@@ -1,0 +1,327 @@
+//! The key: its states, and the transitions between them as functions from value to value or refusal.
+//!
+//! | state | Enable | Disable | Revoke | Rotate | Update | Delete |
+//! |---|---|---|---|---|---|---|
+//! | ENABLED | no-op | DISABLED | REVOKED | successor | ok | gone |
+//! | DISABLED | ENABLED | no-op | REVOKED | ✗ | ok | gone |
+//! | REVOKED | ✗ | ✗ | no-op | ✗ | ✗ | gone |
+//! | EXPIRED | ✗ | ✗ | ✗ | ✗ | ✗ | gone |
+
+use super::{
+    Refusal, Revision, Span, Time,
+    ids::{KeyId, KeyName},
+    limits,
+    network::Network,
+    refusal::{DeadEnd, FieldViolation},
+    scope::Scope,
+    text::{Description, DisplayName, RevokeReason},
+};
+
+/// What a person decided about a key, with the time of the decision. Whether it has expired is computed: see
+/// [`Key::state_at`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyState {
+    /// Verifies.
+    Enabled,
+    /// Doesn't, until enabled again.
+    Disabled,
+    /// Never again, by decision.
+    Revoked {
+        /// When.
+        time: Time,
+        /// Why.
+        reason: RevokeReason,
+    },
+    /// Never again, by time. Stored only to free the slot; the truth is `expire_time`.
+    Expired,
+}
+
+/// The record of one key. Never contains the secret, nor its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Full name.
+    pub name: KeyName,
+    /// What people call it.
+    pub display_name: DisplayName,
+    /// What it is for.
+    pub description: Description,
+    /// What was decided about it.
+    pub state: KeyState,
+    /// What it grants.
+    pub scopes: Vec<Scope>,
+    /// Where it may be used from; empty = anywhere.
+    pub networks: Vec<Network>,
+    /// When it stops verifying; `None` = never.
+    pub expire_time: Option<Time>,
+    /// The lifetime it was given at first, which a rotation gives again; `None` = never expires.
+    pub lifetime: Option<Span>,
+    /// When it was made.
+    pub create_time: Time,
+    /// When it last changed.
+    pub update_time: Time,
+    /// When it was deleted.
+    pub delete_time: Option<Time>,
+    /// The key that made it; `None` for what Claviger made by itself.
+    pub creator: Option<KeyName>,
+    /// The key it replaced.
+    pub supersedes: Option<KeyId>,
+    /// The key that replaced it.
+    pub superseded_by: Option<KeyId>,
+    /// The revision of its last change.
+    pub revision: Revision,
+}
+
+/// What a caller decides about a new key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    /// What people call it.
+    pub display_name: DisplayName,
+    /// What it is for.
+    pub description: Description,
+    /// What it grants.
+    pub scopes: Vec<Scope>,
+    /// Where it may be used from.
+    pub networks: Vec<Network>,
+    /// How long it lives.
+    pub expiry: Expiry,
+}
+
+/// How long a new key lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Not said: never for a new key, the predecessor's original lifetime for a successor.
+    Unsaid,
+    /// Until this instant.
+    At(Time),
+    /// For this long.
+    For(Span),
+}
+
+/// An edit: `Some` for each field the mask names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyEdit {
+    /// `display_name`
+    pub display_name: Option<DisplayName>,
+    /// `description`
+    pub description: Option<Description>,
+    /// `scopes`
+    pub scopes: Option<Vec<Scope>>,
+    /// `allowed_networks`
+    pub networks: Option<Vec<Network>>,
+    /// `expire_time`; the inner `None` = never.
+    pub expire_time: Option<Option<Time>>,
+}
+
+/// The outcome of a transition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transition {
+    /// It already was so: answer it, write nothing.
+    Unchanged(Key),
+    /// Write this.
+    Changed(Key),
+}
+
+impl Expiry {
+    /// The instant of expiry of a key made `now`, checked to lie in the future and within 100 years.
+    /// `field` is the request's field to blame.
+    pub fn resolve(self, now: Time, field: &'static str) -> Result<Option<Time>, Refusal> {
+        let time = match self {
+            Self::Unsaid => return Ok(None),
+            Self::At(time) => time,
+            Self::For(span) => now + span.clamp(Span::zero(), limits::LIFETIME),
+        };
+        check_expire_time(time, now).map_err(|why| Refusal::Invalid(vec![FieldViolation::new(field, why)]))?;
+        Ok(Some(time))
+    }
+}
+
+fn check_expire_time(time: Time, now: Time) -> Result<(), String> {
+    if time <= now {
+        return Err("must lie in the future".to_owned());
+    }
+    if time - now > limits::LIFETIME {
+        return Err("must lie within 100 years from now; leave it out for a key that never expires".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether something that ends at `expire_time` has ended: the instant itself is already the end. The only place that
+/// says so.
+#[must_use]
+pub fn is_expired(expire_time: Option<Time>, now: Time) -> bool {
+    expire_time.is_some_and(|end| now >= end)
+}
+
+/// Whether a key that expires at `expire_time` does so within the warning window.
+#[must_use]
+pub fn expires_soon(expire_time: Option<Time>, now: Time) -> bool {
+    expire_time.is_some_and(|end| end - now <= limits::EXPIRING_SOON)
+}
+
+impl Key {
+    /// Makes a key, ENABLED, from what a caller decided.
+    pub fn create(
+        name: KeyName,
+        new: NewKey,
+        creator: Option<KeyName>,
+        expiry_field: &'static str,
+        now: Time,
+    ) -> Result<Self, Refusal> {
+        check_admin_scope(&name, &new.scopes, "key.scopes")?;
+        let expire_time = new.expiry.resolve(now, expiry_field)?;
+        Ok(Self {
+            name,
+            display_name: new.display_name,
+            description: new.description,
+            state: KeyState::Enabled,
+            scopes: new.scopes,
+            networks: new.networks,
+            expire_time,
+            lifetime: expire_time.map(|end| end - now),
+            create_time: now,
+            update_time: now,
+            delete_time: None,
+            creator,
+            supersedes: None,
+            superseded_by: None,
+            revision: 0,
+        })
+    }
+
+    /// The state at `now`: a live key past its expire_time is EXPIRED, whatever is stored.
+    #[must_use]
+    pub fn state_at(&self, now: Time) -> KeyState {
+        match self.state {
+            KeyState::Enabled | KeyState::Disabled if is_expired(self.expire_time, now) => KeyState::Expired,
+            KeyState::Enabled | KeyState::Disabled | KeyState::Revoked { .. } | KeyState::Expired => self.state.clone(),
+        }
+    }
+
+    /// Whether it can still verify, now or after Enable.
+    #[must_use]
+    pub fn is_live(&self, now: Time) -> bool {
+        self.delete_time.is_none() && matches!(self.state_at(now), KeyState::Enabled | KeyState::Disabled)
+    }
+
+    /// DISABLED → ENABLED.
+    pub fn enable(self, now: Time) -> Result<Transition, Refusal> {
+        match self.state_at(now) {
+            KeyState::Enabled => Ok(Transition::Unchanged(self)),
+            KeyState::Disabled => Ok(self.changed_to(KeyState::Enabled, now)),
+            KeyState::Revoked { .. } => Err(self.refuse(DeadEnd::Revoked)),
+            KeyState::Expired => Err(self.refuse(DeadEnd::Expired)),
+        }
+    }
+
+    /// ENABLED → DISABLED.
+    pub fn disable(self, now: Time) -> Result<Transition, Refusal> {
+        match self.state_at(now) {
+            KeyState::Enabled => Ok(self.changed_to(KeyState::Disabled, now)),
+            KeyState::Disabled => Ok(Transition::Unchanged(self)),
+            KeyState::Revoked { .. } => Err(self.refuse(DeadEnd::Revoked)),
+            KeyState::Expired => Err(self.refuse(DeadEnd::Expired)),
+        }
+    }
+
+    /// ENABLED or DISABLED → REVOKED.
+    pub fn revoke(self, reason: RevokeReason, now: Time) -> Result<Transition, Refusal> {
+        match self.state_at(now) {
+            KeyState::Enabled | KeyState::Disabled => Ok(self.changed_to(KeyState::Revoked { time: now, reason }, now)),
+            KeyState::Revoked { .. } => Ok(Transition::Unchanged(self)),
+            KeyState::Expired => Err(self.refuse(DeadEnd::Expired)),
+        }
+    }
+
+    /// Any state → gone.
+    #[must_use]
+    pub fn delete(mut self, now: Time) -> Transition {
+        if self.delete_time.is_some() {
+            return Transition::Unchanged(self);
+        }
+        self.delete_time = Some(now);
+        self.update_time = now;
+        Transition::Changed(self)
+    }
+
+    /// Edits an ENABLED or DISABLED key. An edit that changes nothing is a no-op.
+    pub fn edit(self, edit: KeyEdit, now: Time) -> Result<Transition, Refusal> {
+        self.require_live(now)?;
+        let mut edited = self.clone();
+        edited.display_name = edit.display_name.unwrap_or(edited.display_name);
+        edited.description = edit.description.unwrap_or(edited.description);
+        edited.scopes = edit.scopes.unwrap_or(edited.scopes);
+        edited.networks = edit.networks.unwrap_or(edited.networks);
+        check_admin_scope(&edited.name, &edited.scopes, "key.scopes")?;
+        if let Some(expire_time) = edit.expire_time {
+            edited.set_expire_time(expire_time, now)?;
+        }
+        if edited == self {
+            return Ok(Transition::Unchanged(self));
+        }
+        edited.update_time = now;
+        Ok(Transition::Changed(edited))
+    }
+
+    /// The original lifetime stays what it was, but "never" is a lifetime too: a key edited to or from never follows.
+    fn set_expire_time(&mut self, expire_time: Option<Time>, now: Time) -> Result<(), Refusal> {
+        if expire_time == self.expire_time {
+            return Ok(());
+        }
+        if let Some(time) = expire_time {
+            check_expire_time(time, now)
+                .map_err(|why| Refusal::Invalid(vec![FieldViolation::new("key.expire_time", why)]))?;
+        }
+        let extends = match (self.expire_time, expire_time) {
+            (Some(old), Some(new)) => new > old,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if extends && self.superseded_by.is_some() {
+            return Err(self.refuse(DeadEnd::Superseded));
+        }
+        self.lifetime = expire_time.map(|time| self.lifetime.unwrap_or(time - now));
+        self.expire_time = expire_time;
+        Ok(())
+    }
+
+    fn require_live(&self, now: Time) -> Result<(), Refusal> {
+        match self.state_at(now) {
+            KeyState::Enabled | KeyState::Disabled => Ok(()),
+            KeyState::Revoked { .. } => Err(self.refuse(DeadEnd::Revoked)),
+            KeyState::Expired => Err(self.refuse(DeadEnd::Expired)),
+        }
+    }
+
+    pub(super) fn refuse(&self, state: DeadEnd) -> Refusal {
+        Refusal::KeyState { key: self.name.clone(), state }
+    }
+
+    fn changed_to(mut self, state: KeyState, now: Time) -> Transition {
+        self.state = state;
+        self.update_time = now;
+        Transition::Changed(self)
+    }
+}
+
+fn check_admin_scope(name: &KeyName, scopes: &[Scope], field: &str) -> Result<(), Refusal> {
+    use super::rights::Right;
+    match scopes.iter().position(|scope| scope.right() == Some(Right::Admin)) {
+        Some(index) if !name.owner.tenant.is_system() => Err(Refusal::Invalid(vec![FieldViolation::new(
+            format!("{field}[{index}]"),
+            "claviger:admin is only for keys of tenant system".to_owned(),
+        )])),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a key ended so long ago that Verify no longer tells it from one that never was: 30 days after it was revoked,
+/// expired or deleted.
+#[must_use]
+pub fn is_forgotten(key: &Key, now: Time) -> bool {
+    let revoked = match &key.state {
+        KeyState::Revoked { time, .. } => Some(*time),
+        KeyState::Enabled | KeyState::Disabled | KeyState::Expired => None,
+    };
+    let end = [key.delete_time, revoked, key.expire_time].into_iter().flatten().min();
+    end.is_some_and(|end| now >= end + limits::DEAD_KEYS_REMEMBERED)
+}

@@ -1,0 +1,32 @@
+//! The rules: pure and synchronous. Values and `now` go in, values or a [`Refusal`] come out.
+//!
+//! Knows no other module, no database, no network, no clock and no source of randomness. In reading order:
+//! [`limits`], [`ids`], [`text`], [`secret`], [`pepper`], [`scope`], [`rights`], [`network`], [`key`], [`rotation`],
+//! [`owner`], [`page`], [`audit`], [`refusal`].
+
+pub mod audit;
+pub mod base62;
+pub mod ids;
+pub mod key;
+pub mod limits;
+pub mod network;
+pub mod owner;
+pub mod page;
+pub mod pepper;
+pub mod refusal;
+pub mod rights;
+pub mod rotation;
+pub mod scope;
+pub mod secret;
+pub mod text;
+
+pub use refusal::Refusal;
+
+/// An instant in UTC, cut to microseconds so that every database gives it back unchanged.
+pub type Time = chrono::DateTime<chrono::Utc>;
+
+/// A span of time.
+pub type Span = chrono::TimeDelta;
+
+/// The installation's change counter: every change takes the next one. Never negative.
+pub type Revision = i64;

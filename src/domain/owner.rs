@@ -1,0 +1,99 @@
+//! Tenants and service users: the owners of keys.
+
+use super::{
+    Refusal, Revision, Time,
+    ids::{ServiceUserName, TenantId},
+    text::{Description, DisplayName},
+};
+
+/// Whether an owner's keys verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerState {
+    /// They do.
+    Enabled,
+    /// They answer OWNER_DISABLED.
+    Disabled,
+}
+
+/// An isolated customer, workspace or account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// What people call it.
+    pub display_name: DisplayName,
+    /// Whether its keys verify.
+    pub state: OwnerState,
+    /// When it was made.
+    pub create_time: Time,
+    /// When it last changed.
+    pub update_time: Time,
+    /// When it was deleted.
+    pub delete_time: Option<Time>,
+    /// The revision of its last change.
+    pub revision: Revision,
+}
+
+/// The owner of keys inside a tenant: an application, not a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceUser {
+    /// Full name.
+    pub name: ServiceUserName,
+    /// What people call it.
+    pub display_name: DisplayName,
+    /// What it is.
+    pub description: Description,
+    /// Whether its keys verify.
+    pub state: OwnerState,
+    /// When it was made.
+    pub create_time: Time,
+    /// When it last changed.
+    pub update_time: Time,
+    /// When it was deleted.
+    pub delete_time: Option<Time>,
+    /// The revision of its last change.
+    pub revision: Revision,
+}
+
+impl Tenant {
+    /// Makes a tenant, enabled.
+    #[must_use]
+    pub fn create(id: TenantId, display_name: DisplayName, now: Time) -> Self {
+        Self {
+            id,
+            display_name,
+            state: OwnerState::Enabled,
+            create_time: now,
+            update_time: now,
+            delete_time: None,
+            revision: 0,
+        }
+    }
+
+    /// Refuses to disable or delete the tenant `system`: without it nobody could put things right.
+    pub fn require_unprotected(&self) -> Result<(), Refusal> {
+        if self.id.is_system() { Err(Refusal::Protected(self.id.name())) } else { Ok(()) }
+    }
+}
+
+impl ServiceUser {
+    /// Makes a service user, enabled.
+    #[must_use]
+    pub fn create(name: ServiceUserName, display_name: DisplayName, description: Description, now: Time) -> Self {
+        Self {
+            name,
+            display_name,
+            description,
+            state: OwnerState::Enabled,
+            create_time: now,
+            update_time: now,
+            delete_time: None,
+            revision: 0,
+        }
+    }
+
+    /// Refuses to disable or delete the service user `root` of tenant `system`.
+    pub fn require_unprotected(&self) -> Result<(), Refusal> {
+        if self.name == ServiceUserName::root() { Err(Refusal::Protected(self.name.to_string())) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,186 @@
+//! Peppers: keys outside the database that turn secrets into digests.
+//!
+//! A digest is HMAC-SHA-256(pepper, label ‖ SHA-256(text)). Whoever can write to the database but hasn't the pepper can't
+//! plant a key (reliability.md 4.1). Other uses of a pepper take a key derived from it under their own label.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::{limits, secret::Secret};
+
+const SECRET_LABEL: &[u8] = b"claviger.secret.v1\0";
+const CHECK_LABEL: &[u8] = b"claviger.pepper-check.v1\0";
+const ID_LABEL: &[u8] = b"claviger.pepper-id.v1\0";
+
+/// What the database stores of a secret.
+#[derive(Clone, Copy)]
+pub struct SecretDigest([u8; 32]);
+
+/// Names a pepper without telling anything about it: 16 hexadecimal characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PepperId(String);
+
+/// One pepper: 32 random bytes, ready to digest.
+#[derive(Clone)]
+pub struct Pepper {
+    id: PepperId,
+    mac: Hmac<Sha256>,
+}
+
+/// The pepper for new keys and those that older keys may still be stored under.
+#[derive(Clone)]
+pub struct Peppers {
+    current: Pepper,
+    retired: Vec<Pepper>,
+}
+
+impl SecretDigest {
+    /// Takes 32 stored bytes; `None` for any other length.
+    #[must_use]
+    pub fn from_stored(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Compares in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for SecretDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretDigest")
+    }
+}
+
+impl PepperId {
+    /// Takes an id as it was stored.
+    #[must_use]
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Pepper {
+    /// Takes the 32 bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        let hash = Sha256::new().chain_update(ID_LABEL).chain_update(bytes).finalize();
+        let id = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        // HMAC pads a short key with zeros to the block size (RFC 2104); padding it here leaves no length to refuse.
+        let mut block = Zeroizing::new([0_u8; 64]);
+        block[..32].copy_from_slice(bytes);
+        Self { id: PepperId(id), mac: Hmac::new((&*block).into()) }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &PepperId {
+        &self.id
+    }
+
+    /// What is stored of a secret.
+    #[must_use]
+    pub fn digest(&self, secret: &Secret) -> SecretDigest {
+        SecretDigest(self.mac(SECRET_LABEL, &Sha256::digest(secret.reveal())))
+    }
+
+    /// What is stored of the pepper itself, to notice another one of the same id.
+    #[must_use]
+    pub fn check_value(&self) -> [u8; 32] {
+        self.mac(CHECK_LABEL, &[])
+    }
+
+    /// A key for another purpose. `label` must be unique to it.
+    #[must_use]
+    pub fn derive(&self, label: &str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.mac(label.as_bytes(), &[0]))
+    }
+
+    fn mac(&self, label: &[u8], message: &[u8]) -> [u8; 32] {
+        let mut mac = self.mac.clone();
+        mac.update(label);
+        mac.update(message);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for Pepper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pepper({})", self.id.0)
+    }
+}
+
+impl Peppers {
+    /// Only a current one.
+    #[must_use]
+    pub fn single(current: Pepper) -> Self {
+        Self { current, retired: Vec::new() }
+    }
+
+    /// Reads a pepper file: one pepper a line, each 64 hexadecimal characters; the first is current, the others retired.
+    /// Empty lines and lines that start with `#` don't count.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let mut peppers = lines.map(parse_line).collect::<Result<Vec<_>, _>>()?;
+        if peppers.is_empty() {
+            return Err("holds no pepper; one line of 64 hexadecimal characters is needed".to_owned());
+        }
+        if peppers.len() > limits::RETIRED_PEPPERS + 1 {
+            return Err(format!(
+                "holds {} peppers; at most {} are allowed",
+                peppers.len(),
+                limits::RETIRED_PEPPERS + 1
+            ));
+        }
+        let retired = peppers.split_off(1);
+        let current = peppers.remove(0);
+        Ok(Self { current, retired })
+    }
+
+    /// The one for new keys.
+    #[must_use]
+    pub fn current(&self) -> &Pepper {
+        &self.current
+    }
+
+    /// All of them, the current one first.
+    pub fn all(&self) -> impl Iterator<Item = &Pepper> {
+        std::iter::once(&self.current).chain(&self.retired)
+    }
+
+    /// The one of this id.
+    #[must_use]
+    pub fn get(&self, id: &PepperId) -> Option<&Pepper> {
+        self.all().find(|pepper| pepper.id == *id)
+    }
+}
+
+fn parse_line(line: &str) -> Result<Pepper, String> {
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    let wrong = || "holds a line that is not 64 hexadecimal characters".to_owned();
+    if line.len() != 64 || !line.is_ascii() {
+        return Err(wrong());
+    }
+    for (byte, index) in bytes.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&line[index..index + 2], 16).map_err(|_| wrong())?;
+    }
+    Ok(Pepper::new(&bytes))
+}

@@ -1,0 +1,143 @@
+//! The text that is presented: `cvg_<id 22>_<secret 43><check 6>`, 76 characters.
+//!
+//! The prefix must never change: scanners and customers' filters know it. The 43 base62 characters are drawn one by one
+//! (256.03 bits) and never decoded, so a secret has one spelling; the check is a CRC-32 that lets a typo be refused
+//! without a look-up and is no security.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::{base62, ids::KeyId};
+
+/// What every secret starts with.
+pub const PREFIX: &str = "cvg_";
+/// Characters, and bytes, of a secret.
+pub const CHARACTERS: usize = 76;
+
+const ID: std::ops::Range<usize> = 4..26;
+const RANDOM: std::ops::Range<usize> = 27..70;
+const CHECKED: std::ops::Range<usize> = 0..70;
+const CHECK: std::ops::Range<usize> = 70..76;
+
+/// A secret in the clear. Wiped when dropped; it can be shown only on purpose.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    text: Zeroizing<String>,
+    id: KeyId,
+}
+
+impl Secret {
+    /// Makes the secret of key `id`. `fill` gives random bytes and may fail.
+    pub fn generate<E>(id: KeyId, mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut text = Zeroizing::new(format!("{PREFIX}{id}_"));
+        let mut drawn = Zeroizing::new([0_u8; 64]);
+        while text.len() < RANDOM.end {
+            fill(&mut drawn[..])?;
+            let wanted = RANDOM.end - text.len();
+            text.extend(drawn.iter().filter_map(|&byte| base62::sample(byte)).take(wanted).map(char::from));
+        }
+        let check = check_of(&text.as_bytes()[CHECKED]);
+        text.extend(check.map(char::from));
+        Ok(Self { text, id })
+    }
+
+    /// Reads a presented text exactly as it is; `None` when it cannot be a secret.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let well_formed = has_shape(bytes) && bytes[CHECK] == check_of(&bytes[CHECKED]);
+        let id = well_formed.then(|| KeyId::parse(&text[ID])).flatten()?;
+        Some(Self { text: Zeroizing::new(text.to_owned()), id })
+    }
+
+    /// The key it belongs to, if it is genuine.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The whole text. For the answer to Create and Rotate, and for digesting; for nothing else.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id.hint())
+    }
+}
+
+/// Whether a secret stands anywhere in `text`, its check characters right or wrong.
+#[must_use]
+pub fn occurs_in(text: &str) -> bool {
+    text.as_bytes().windows(CHARACTERS).any(has_shape)
+}
+
+fn has_shape(bytes: &[u8]) -> bool {
+    bytes.len() == CHARACTERS
+        && bytes.starts_with(PREFIX.as_bytes())
+        && base62::is_text(&bytes[ID])
+        && bytes[ID.end] == b'_'
+        && base62::is_text(&bytes[RANDOM.start..])
+}
+
+fn check_of(bytes: &[u8]) -> [u8; 6] {
+    base62::encode(u128::from(crc32fast::hash(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn secret(seed: u8) -> Secret {
+        let mut next = seed;
+        Secret::generate(KeyId::from_random([seed; 16]), |bytes| {
+            for byte in bytes {
+                next = next.wrapping_mul(77).wrapping_add(41);
+                *byte = next;
+            }
+            Ok::<(), ()>(())
+        })
+        .expect("the source never fails")
+    }
+
+    /// The format is a promise to scanners: this text must parse for ever.
+    #[test]
+    fn the_format_is_fixed() {
+        let made = secret(3);
+        assert_eq!(made.reveal().len(), CHARACTERS);
+        assert!(
+            Secret::parse("cvg_0C3Px7OrE4h4iRKXnSmpS7_7LlxB1V5lFZDxZPzfFhTlDZ1xR7xBlJ5rVLJ3TrxPRLZ09tBNl").is_none()
+        );
+        assert_eq!(Secret::parse(made.reveal()), Some(made.clone()));
+        assert!(occurs_in(&format!("see {} here", made.reveal())));
+        assert!(!format!("{made:?}").contains(&made.reveal()[27..]));
+    }
+
+    #[test]
+    fn a_failing_source_makes_no_secret() {
+        assert_eq!(Secret::generate(KeyId::from_random([1; 16]), |_| Err("no entropy")).err(), Some("no entropy"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_changed_character_is_refused(seed: u8, position in 0..CHARACTERS, byte in 0x20_u8..0x7f) {
+            let made = secret(seed);
+            let mut bytes = made.reveal().as_bytes().to_vec();
+            prop_assume!(bytes[position] != byte);
+            bytes[position] = byte;
+            prop_assert_eq!(Secret::parse(std::str::from_utf8(&bytes).expect("ASCII")), None);
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,90}") {
+            let _ = Secret::parse(&text);
+            prop_assert!(!occurs_in(&text) || text.len() >= CHARACTERS);
+        }
+    }
+}

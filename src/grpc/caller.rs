@@ -1,0 +1,119 @@
+//! From metadata to a known caller: every handler's first line asks here for the right it needs.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tonic::{Request, Status};
+
+use crate::authority::{
+    Authority, AuthorityError,
+    call::{Call, own_event},
+};
+use crate::clock::Clock;
+use crate::domain::{
+    Refusal,
+    audit::{Outcome, event_id},
+    ids::TenantId,
+    network::fold_address,
+    rights::{Caller, Right},
+};
+use crate::proto::v1::ErrorReason;
+use crate::random;
+use crate::verify::{
+    Verifier,
+    verdict::{Question, Verdict},
+};
+
+use super::status;
+
+/// The address of the other end of a connection, put into each request by the server.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// The call's `x-request-id`, its own or the one it was given, put into each request by the layers.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub Arc<str>);
+
+/// Lets calls in.
+#[derive(Clone)]
+pub struct Gate {
+    verifier: Arc<Verifier>,
+    authority: Authority,
+    clock: Clock,
+}
+
+impl Gate {
+    /// A gate that recognises callers by `verifier` and counts refusals with `authority`.
+    #[must_use]
+    pub fn new(verifier: Arc<Verifier>, authority: Authority, clock: Clock) -> Self {
+        Self { verifier, authority, clock }
+    }
+
+    /// Lets a call in whose caller has at least one of `rights`; or refuses it and counts that.
+    pub async fn admit<T>(&self, request: &Request<T>, method: &'static str, rights: &[Right]) -> Result<Call, Status> {
+        let address = request.extensions().get::<PeerAddress>().map(|peer| fold_address(peer.0.ip()));
+        let Some(secret) = bearer(request) else {
+            self.count_unknown(method, address, ErrorReason::CallerMissing);
+            return Err(status::caller_missing());
+        };
+        let question = Question { client_ip: address, ..Question::default() };
+        let answer = self.verifier.verify(secret, &question).await.map_err(status::from_no_verdict)?;
+        let (Verdict::Valid, Some(stored)) = (answer.verdict, answer.key) else {
+            self.count_unknown(method, address, ErrorReason::CallerInvalid);
+            return Err(status::caller_invalid());
+        };
+        let key = &stored.key;
+        let caller = Caller {
+            key: key.name.clone(),
+            scopes: key.scopes.clone(),
+            networks: key.networks.clone(),
+            expire_time: key.expire_time,
+            address,
+        };
+        let call = self.call(request, caller, method)?;
+        match rights.iter().any(|&right| call.caller.holds(right)) {
+            true => Ok(call),
+            false => {
+                let lowest = rights.last().copied().unwrap_or(Right::Admin);
+                Err(self.refuse(&call, &Refusal::RightMissing(lowest).into()))
+            }
+        }
+    }
+
+    /// The status of a use case that didn't do it; a denial is counted for the audit trail.
+    #[must_use]
+    pub fn refuse(&self, call: &Call, error: &AuthorityError) -> Status {
+        if let Some(reason) = status::denial(error) {
+            let mut event = call.event(&call.caller.key.owner.tenant, String::new());
+            event.outcome = Outcome::Denied(status::name(reason).to_owned());
+            self.authority.denials().count(event);
+        }
+        status::from_authority(error)
+    }
+
+    fn call<T>(&self, request: &Request<T>, caller: Caller, method: &'static str) -> Result<Call, Status> {
+        let now = self.clock.now();
+        let random = random::bytes().map_err(|error| status::from_authority(&error.into()))?;
+        let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.to_string());
+        Ok(Call { caller, method, request_id, now, event: event_id(now, random) })
+    }
+
+    /// Refusals of unknown callers belong to nobody's tenant; `system` sees them.
+    fn count_unknown(&self, method: &'static str, address: Option<IpAddr>, reason: ErrorReason) {
+        let Ok(random) = random::bytes() else { return };
+        let now = self.clock.now();
+        let mut event = own_event(event_id(now, random), TenantId::system(), String::new(), now);
+        event.method = method.to_owned();
+        event.address = address.map_or_else(String::new, |address| address.to_string());
+        event.outcome = Outcome::Denied(status::name(reason).to_owned());
+        self.authority.denials().count(event);
+    }
+}
+
+/// The one bearer token of the call. The scheme's name may be in any case (RFC 9110, 11.1); the token is taken as it is.
+fn bearer<T>(request: &Request<T>) -> Option<&str> {
+    let mut values = request.metadata().get_all("authorization").iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}

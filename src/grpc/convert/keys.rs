@@ -1,0 +1,268 @@
+//! Keys.
+
+use prost_types::Duration;
+use sha2::{Digest, Sha256};
+
+use crate::authority::replays::ReplayRequest;
+use crate::domain::{
+    Refusal, Revision, Time,
+    ids::{KeyName, KeyParent, ServiceUserName},
+    key::{Expiry, Key, KeyEdit, KeyState, NewKey},
+    limits,
+    network::Network,
+    rotation::Rotation,
+    scope::Scope,
+    text::{Description, DisplayName, RevokeReason},
+};
+use crate::proto::v1;
+use crate::store::{KeyFilter, KeyStateFilter};
+
+use super::{expected_revision, fields::Fields, mask, time};
+
+const EDITABLE: [&str; 5] = ["display_name", "description", "scopes", "allowed_networks", "expire_time"];
+const IMMUTABLE: [&str; 13] = [
+    "name",
+    "state",
+    "create_time",
+    "update_time",
+    "revoke_time",
+    "revoke_reason",
+    "delete_time",
+    "purge_time",
+    "creator",
+    "secret_hint",
+    "supersedes",
+    "superseded_by",
+    "revision",
+];
+
+/// A CreateKeyRequest.
+pub struct Create {
+    /// The owner-to-be.
+    pub owner: ServiceUserName,
+    /// What was decided.
+    pub new: NewKey,
+    /// The field to blame for a wrong expiry.
+    pub expiry_field: &'static str,
+    /// The `request_id`.
+    pub replay: Option<ReplayRequest>,
+}
+
+/// A RotateKeyRequest.
+pub struct Rotate {
+    /// Which key.
+    pub name: KeyName,
+    /// How.
+    pub rotation: Rotation,
+    /// The revision the caller saw, or 0.
+    pub expected: Revision,
+    /// The `request_id`.
+    pub replay: Option<ReplayRequest>,
+}
+
+/// An UpdateKeyRequest.
+pub struct Update {
+    /// Which key.
+    pub name: KeyName,
+    /// What to set.
+    pub edit: KeyEdit,
+    /// The revision the caller saw, or 0.
+    pub expected: Revision,
+}
+
+/// Reads a CreateKeyRequest.
+pub fn create(request: &v1::CreateKeyRequest) -> Result<Create, Refusal> {
+    let mut fields = Fields::default();
+    let owner = fields.take("parent", ServiceUserName::parse(&request.parent));
+    let absent = v1::Key::default();
+    let key = request.key.as_ref().unwrap_or(&absent);
+    let display_name = fields.take("key.display_name", DisplayName::parse(&key.display_name));
+    let description = fields.take("key.description", Description::parse(&key.description));
+    let scopes = scopes(&mut fields, key);
+    let networks = networks(&mut fields, key);
+    let expiry = expiry(&mut fields, "key.expire_time", key.expire_time.as_ref(), request.ttl.as_ref());
+    let replay = replay(&mut fields, &request.request_id, "CreateKey", request);
+    let expiry_field = if request.ttl.is_some() { "ttl" } else { "key.expire_time" };
+    let complete = || {
+        let new = NewKey {
+            display_name: display_name?,
+            description: description?,
+            scopes: scopes?,
+            networks: networks?,
+            expiry: expiry?,
+        };
+        Some(Create { owner: owner?, new, expiry_field, replay: replay? })
+    };
+    fields.finish(complete())
+}
+
+/// Reads a RotateKeyRequest.
+pub fn rotate(request: &v1::RotateKeyRequest) -> Result<Rotate, Refusal> {
+    let mut fields = Fields::default();
+    let name = fields.take("name", KeyName::parse(&request.name));
+    let grace = match &request.grace_period {
+        Some(grace) => fields.take("grace_period", time::parse_grace(grace)),
+        None => Some(limits::DEFAULT_GRACE_PERIOD),
+    };
+    let expiry = expiry(&mut fields, "expire_time", request.expire_time.as_ref(), request.ttl.as_ref());
+    let expiry_field = if request.ttl.is_some() { "ttl" } else { "expire_time" };
+    let expected = expected_revision(&mut fields, request.expected_revision);
+    let replay = replay(&mut fields, &request.request_id, "RotateKey", request);
+    let complete = || {
+        let rotation = Rotation { grace: grace?, expiry: expiry?, expiry_field };
+        Some(Rotate { name: name?, rotation, expected: expected?, replay: replay? })
+    };
+    fields.finish(complete())
+}
+
+/// Reads an UpdateKeyRequest: only the fields that the mask names.
+pub fn update(request: &v1::UpdateKeyRequest) -> Result<Update, Refusal> {
+    let mut fields = Fields::default();
+    let absent = v1::Key::default();
+    let key = request.key.as_ref().unwrap_or(&absent);
+    let name = fields.take("key.name", KeyName::parse(&key.name));
+    let expected = expected_revision(&mut fields, request.expected_revision);
+    let paths = mask(&mut fields, request.update_mask.as_ref(), &EDITABLE, &IMMUTABLE);
+    let edit = paths.map(|paths| edit(&mut fields, key, &paths));
+    let complete = || Some(Update { name: name?, edit: edit?, expected: expected? });
+    fields.finish(complete())
+}
+
+fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str]) -> KeyEdit {
+    let mut edit = KeyEdit::default();
+    if paths.contains(&"display_name") {
+        edit.display_name = fields.take("key.display_name", DisplayName::parse(&key.display_name));
+    }
+    if paths.contains(&"description") {
+        edit.description = fields.take("key.description", Description::parse(&key.description));
+    }
+    if paths.contains(&"scopes") {
+        edit.scopes = scopes(fields, key);
+    }
+    if paths.contains(&"allowed_networks") {
+        edit.networks = networks(fields, key);
+    }
+    if paths.contains(&"expire_time") {
+        edit.expire_time = optional_time(fields, "key.expire_time", key.expire_time.as_ref());
+    }
+    edit
+}
+
+/// Reads a RevokeKeyRequest.
+pub fn revoke(request: &v1::RevokeKeyRequest) -> Result<(KeyName, RevokeReason, Revision), Refusal> {
+    let mut fields = Fields::default();
+    let name = fields.take("name", KeyName::parse(&request.name));
+    let reason = fields.take("reason", RevokeReason::parse(&request.reason));
+    let expected = expected_revision(&mut fields, request.expected_revision);
+    let complete = || Some((name?, reason?, expected?));
+    fields.finish(complete())
+}
+
+/// Reads the filter of a ListKeysRequest.
+pub fn filter(fields: &mut Fields, request: &v1::ListKeysRequest) -> Option<KeyFilter> {
+    let parent = fields.take("parent", KeyParent::parse(&request.parent));
+    let state = match v1::KeyState::try_from(request.state) {
+        Ok(v1::KeyState::Unspecified) => Some(None),
+        Ok(v1::KeyState::Enabled) => Some(Some(KeyStateFilter::Enabled)),
+        Ok(v1::KeyState::Disabled) => Some(Some(KeyStateFilter::Disabled)),
+        Ok(v1::KeyState::Revoked) => Some(Some(KeyStateFilter::Revoked)),
+        Ok(v1::KeyState::Expired) => Some(Some(KeyStateFilter::Expired)),
+        Err(_) => fields.take("state", Err(format!("{} is no state of a key", request.state))),
+    };
+    let expiring_before = optional_time(fields, "expiring_before", request.expiring_before.as_ref());
+    Some(KeyFilter {
+        parent: parent?,
+        state: state?,
+        expiring_before: expiring_before?,
+        show_deleted: request.show_deleted,
+    })
+}
+
+/// Writes a key as it is at `now`.
+#[must_use]
+pub fn write(key: &Key, now: Time) -> v1::Key {
+    let state = key.state_at(now);
+    let (revoke_time, revoke_reason) = match &key.state {
+        KeyState::Revoked { time, reason } => (Some(time::write(*time)), reason.as_str().to_owned()),
+        KeyState::Enabled | KeyState::Disabled | KeyState::Expired => (None, String::new()),
+    };
+    let sibling = |id| key.name.sibling(id).to_string();
+    v1::Key {
+        name: key.name.to_string(),
+        display_name: key.display_name.as_str().to_owned(),
+        description: key.description.as_str().to_owned(),
+        state: write_state(&state).into(),
+        scopes: key.scopes.iter().map(Scope::to_string).collect(),
+        allowed_networks: key.networks.iter().map(Network::to_string).collect(),
+        expire_time: key.expire_time.map(time::write),
+        create_time: Some(time::write(key.create_time)),
+        update_time: Some(time::write(key.update_time)),
+        revoke_time,
+        revoke_reason,
+        delete_time: key.delete_time.map(time::write),
+        purge_time: key.delete_time.map(|deleted| time::write(deleted + limits::PURGE_AFTER)),
+        creator: key.creator.as_ref().map_or_else(String::new, KeyName::to_string),
+        secret_hint: key.name.id.hint(),
+        supersedes: key.supersedes.map_or_else(String::new, sibling),
+        superseded_by: key.superseded_by.map_or_else(String::new, sibling),
+        revision: key.revision,
+    }
+}
+
+fn write_state(state: &KeyState) -> v1::KeyState {
+    match state {
+        KeyState::Enabled => v1::KeyState::Enabled,
+        KeyState::Disabled => v1::KeyState::Disabled,
+        KeyState::Revoked { .. } => v1::KeyState::Revoked,
+        KeyState::Expired => v1::KeyState::Expired,
+    }
+}
+
+fn scopes(fields: &mut Fields, key: &v1::Key) -> Option<Vec<Scope>> {
+    fields.take_all("key.scopes", limits::SCOPES, &key.scopes, Scope::parse)
+}
+
+fn networks(fields: &mut Fields, key: &v1::Key) -> Option<Vec<Network>> {
+    fields.take_all("key.allowed_networks", limits::NETWORKS, &key.allowed_networks, Network::parse)
+}
+
+/// `Some(None)`: absent.
+fn optional_time(fields: &mut Fields, field: &str, timestamp: Option<&prost_types::Timestamp>) -> Option<Option<Time>> {
+    match timestamp {
+        Some(timestamp) => fields.take(field, time::parse(timestamp)).map(Some),
+        None => Some(None),
+    }
+}
+
+fn expiry(
+    fields: &mut Fields,
+    time_field: &str,
+    expire_time: Option<&prost_types::Timestamp>,
+    ttl: Option<&Duration>,
+) -> Option<Expiry> {
+    match (expire_time, ttl) {
+        (None, None) => Some(Expiry::Unsaid),
+        (Some(time), None) => fields.take(time_field, time::parse(time)).map(Expiry::At),
+        (None, Some(ttl)) => fields.take("ttl", time::parse_ttl(ttl)).map(Expiry::For),
+        (Some(_), Some(_)) => fields.take("ttl", Err(format!("can't be given together with {time_field}; choose one"))),
+    }
+}
+
+/// `Some(None)`: no request id. The fingerprint covers the whole request, so that another request under the same id is
+/// noticed.
+fn replay(
+    fields: &mut Fields,
+    request_id: &str,
+    method: &str,
+    request: &impl prost::Message,
+) -> Option<Option<ReplayRequest>> {
+    if request_id.is_empty() {
+        return Some(None);
+    }
+    // Only the hyphenated form of 36 characters: one id, one spelling.
+    let parsed = uuid::Uuid::try_parse(request_id).ok().filter(|_| request_id.len() == 36);
+    let id =
+        fields.take("request_id", parsed.ok_or_else(|| "must be a UUID in its form of 36 characters".to_owned()))?;
+    let hash = Sha256::new().chain_update(method).chain_update([0]).chain_update(request.encode_to_vec());
+    Some(Some(ReplayRequest { id, fingerprint: hash.finalize().into() }))
+}

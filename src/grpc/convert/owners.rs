@@ -1,0 +1,122 @@
+//! Tenants and service users.
+
+use crate::authority::service_users::ServiceUserEdit;
+use crate::domain::{
+    Refusal, Revision, Time,
+    ids::{ServiceUserId, ServiceUserName, TenantId},
+    limits,
+    owner::{OwnerState, ServiceUser, Tenant},
+    text::{Description, DisplayName},
+};
+use crate::proto::v1;
+
+use super::{expected_revision, fields::Fields, mask, time};
+
+const IMMUTABLE: [&str; 7] = ["name", "state", "create_time", "update_time", "delete_time", "purge_time", "revision"];
+
+/// Reads a CreateTenantRequest.
+pub fn create_tenant(request: &v1::CreateTenantRequest) -> Result<(TenantId, DisplayName), Refusal> {
+    let mut fields = Fields::default();
+    let id = fields.take("tenant_id", TenantId::parse_new(&request.tenant_id));
+    let display_name = request.tenant.as_ref().map_or("", |tenant| &tenant.display_name);
+    let display_name = fields.take("tenant.display_name", DisplayName::parse(display_name));
+    fields.finish(id.zip(display_name))
+}
+
+/// Reads an UpdateTenantRequest.
+pub fn update_tenant(request: &v1::UpdateTenantRequest) -> Result<(TenantId, Option<DisplayName>, Revision), Refusal> {
+    let mut fields = Fields::default();
+    let absent = v1::Tenant::default();
+    let tenant = request.tenant.as_ref().unwrap_or(&absent);
+    let id = fields.take("tenant.name", TenantId::parse_name(&tenant.name));
+    let expected = expected_revision(&mut fields, request.expected_revision);
+    let paths = mask(&mut fields, request.update_mask.as_ref(), &["display_name"], &IMMUTABLE);
+    let display_name = paths.and_then(|_| fields.take("tenant.display_name", DisplayName::parse(&tenant.display_name)));
+    let complete = || Some((id?, Some(display_name?), expected?));
+    fields.finish(complete())
+}
+
+/// Reads a CreateServiceUserRequest.
+pub fn create_service_user(
+    request: &v1::CreateServiceUserRequest,
+) -> Result<(ServiceUserName, DisplayName, Description), Refusal> {
+    let mut fields = Fields::default();
+    let absent = v1::ServiceUser::default();
+    let service_user = request.service_user.as_ref().unwrap_or(&absent);
+    let tenant = fields.take("parent", TenantId::parse_name(&request.parent));
+    let id = fields.take("service_user_id", ServiceUserId::parse_new(&request.service_user_id));
+    let display_name = fields.take("service_user.display_name", DisplayName::parse(&service_user.display_name));
+    let description = fields.take("service_user.description", Description::parse(&service_user.description));
+    let complete = || Some((ServiceUserName { tenant: tenant?, id: id? }, display_name?, description?));
+    fields.finish(complete())
+}
+
+/// Reads an UpdateServiceUserRequest.
+pub fn update_service_user(
+    request: &v1::UpdateServiceUserRequest,
+) -> Result<(ServiceUserName, ServiceUserEdit, Revision), Refusal> {
+    let mut fields = Fields::default();
+    let absent = v1::ServiceUser::default();
+    let service_user = request.service_user.as_ref().unwrap_or(&absent);
+    let name = fields.take("service_user.name", ServiceUserName::parse(&service_user.name));
+    let expected = expected_revision(&mut fields, request.expected_revision);
+    let paths = mask(&mut fields, request.update_mask.as_ref(), &["display_name", "description"], &IMMUTABLE);
+    let mut edit = ServiceUserEdit::default();
+    for &path in paths.iter().flatten() {
+        match path {
+            "display_name" => {
+                let text = DisplayName::parse(&service_user.display_name);
+                edit.display_name = fields.take("service_user.display_name", text);
+            }
+            _ => {
+                let text = Description::parse(&service_user.description);
+                edit.description = fields.take("service_user.description", text);
+            }
+        }
+    }
+    let complete = || Some((name?, paths.map(|_| edit)?, expected?));
+    fields.finish(complete())
+}
+
+/// Writes a tenant.
+#[must_use]
+pub fn write_tenant(tenant: &Tenant) -> v1::Tenant {
+    let state = match tenant.state {
+        OwnerState::Enabled => v1::TenantState::Enabled,
+        OwnerState::Disabled => v1::TenantState::Disabled,
+    };
+    v1::Tenant {
+        name: tenant.id.name(),
+        display_name: tenant.display_name.as_str().to_owned(),
+        state: state.into(),
+        create_time: Some(time::write(tenant.create_time)),
+        update_time: Some(time::write(tenant.update_time)),
+        delete_time: tenant.delete_time.map(time::write),
+        purge_time: tenant.delete_time.map(purge_time),
+        revision: tenant.revision,
+    }
+}
+
+/// Writes a service user.
+#[must_use]
+pub fn write_service_user(service_user: &ServiceUser) -> v1::ServiceUser {
+    let state = match service_user.state {
+        OwnerState::Enabled => v1::ServiceUserState::Enabled,
+        OwnerState::Disabled => v1::ServiceUserState::Disabled,
+    };
+    v1::ServiceUser {
+        name: service_user.name.to_string(),
+        display_name: service_user.display_name.as_str().to_owned(),
+        description: service_user.description.as_str().to_owned(),
+        state: state.into(),
+        create_time: Some(time::write(service_user.create_time)),
+        update_time: Some(time::write(service_user.update_time)),
+        delete_time: service_user.delete_time.map(time::write),
+        purge_time: service_user.delete_time.map(purge_time),
+        revision: service_user.revision,
+    }
+}
+
+fn purge_time(deleted: Time) -> prost_types::Timestamp {
+    time::write(deleted + limits::PURGE_AFTER)
+}

@@ -1,0 +1,74 @@
+//! What every control-plane service does around a use case: let the call in, turn an error into a status, keep pages.
+
+use tonic::{Request, Status};
+
+use crate::authority::{Authority, AuthorityError, call::Call};
+use crate::domain::{
+    page::{Binding, Page, PageTokens, parse_page_size},
+    rights::Right,
+};
+
+use super::{caller::Gate, convert::fields::Fields};
+
+/// The use cases, with the gate before them.
+#[derive(Clone)]
+pub struct Desk {
+    gate: Gate,
+    authority: Authority,
+}
+
+impl Desk {
+    /// A desk.
+    #[must_use]
+    pub fn new(gate: Gate, authority: Authority) -> Self {
+        Self { gate, authority }
+    }
+
+    /// The use cases.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Lets a call in whose caller has at least one of `rights`, the weakest last.
+    pub async fn admit<T>(&self, request: &Request<T>, method: &'static str, rights: &[Right]) -> Result<Call, Status> {
+        self.gate.admit(request, method, rights).await
+    }
+
+    /// The outcome of a conversion or a use case, its error as a status.
+    pub fn answer<T>(&self, call: &Call, outcome: Result<T, impl Into<AuthorityError>>) -> Result<T, Status> {
+        outcome.map_err(|error| self.gate.refuse(call, &error.into()))
+    }
+
+    /// A list that `call` asks for. `filter`: every field of the request but page_size and page_token, in order.
+    #[must_use]
+    pub fn listing<'a>(&'a self, call: &'a Call, filter: Vec<String>) -> Listing<'a> {
+        Listing { tokens: self.authority.page_tokens(), call, filter }
+    }
+}
+
+/// A list being read page by page.
+pub struct Listing<'a> {
+    tokens: &'a PageTokens,
+    call: &'a Call,
+    filter: Vec<String>,
+}
+
+impl Listing<'_> {
+    /// Reads `page_size` and `page_token`.
+    pub fn page(&self, fields: &mut Fields, page_size: i32, page_token: &str) -> Option<Page> {
+        let size = fields.take("page_size", parse_page_size(page_size));
+        let after = fields.take("page_token", self.tokens.open(self.binding(), page_token));
+        Some(Page { size: size?, after: after? })
+    }
+
+    /// The `next_page_token`; empty on the last page.
+    #[must_use]
+    pub fn next_page_token(&self, next: Option<String>) -> String {
+        next.map_or_else(String::new, |after| self.tokens.seal(self.binding(), &after))
+    }
+
+    fn binding(&self) -> Binding<'_> {
+        Binding { caller: &self.call.caller.key, method: self.call.method, filter: &self.filter }
+    }
+}

@@ -1,0 +1,80 @@
+//! grpc.health.v1: what load balancers and people ask.
+//!
+//! `""` and `VerificationService` serve while Verify can answer. The database's own state shows only in `KeyService` and the
+//! other services that need it, so an outage doesn't empty the load balancer.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tonic::transport::Endpoint;
+use tonic_health::ServingStatus;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response, health_client::HealthClient, health_server::HealthServer,
+};
+use tonic_health::server::HealthReporter;
+
+use crate::domain::limits;
+use crate::verify::{Verifier, refresh::Refresher};
+
+/// The health service, ready to be routed.
+pub type Service = HealthServer<HealthImpl>;
+type HealthImpl = tonic_health::server::HealthService;
+
+const VERIFYING: [&str; 2] = ["", "claviger.v1.VerificationService"];
+const STORING: [&str; 4] = [
+    "claviger.v1.KeyService",
+    "claviger.v1.TenantService",
+    "claviger.v1.ServiceUserService",
+    "claviger.v1.AuditService",
+];
+
+/// Makes the health service and a reporter; nothing serves yet.
+#[must_use]
+pub fn service() -> (HealthReporter, Service) {
+    let reporter = HealthReporter::new();
+    let service = HealthServer::new(HealthImpl::from_health_reporter(reporter.clone()));
+    (reporter, service)
+}
+
+/// Reports what is, after each look at the store, for ever.
+pub async fn report(reporter: HealthReporter, verifier: Arc<Verifier>, mut refresher: Refresher) {
+    let mut reported = None;
+    loop {
+        let state = (verifier.is_ready(), verifier.is_ready() && !refresher.is_failing());
+        if reported != Some(state) {
+            set(&reporter, &VERIFYING, state.0).await;
+            set(&reporter, &STORING, state.1).await;
+            reported = Some(state);
+        }
+        refresher.looked().await;
+    }
+}
+
+/// Reports that nothing serves any more.
+pub async fn report_leaving(reporter: &HealthReporter) {
+    set(reporter, &VERIFYING, false).await;
+    set(reporter, &STORING, false).await;
+}
+
+async fn set(reporter: &HealthReporter, services: &[&str], serving: bool) {
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in services {
+        reporter.set_service_status(*service, status).await;
+    }
+}
+
+/// Asks the service at `address`, on this machine if it listens on all, whether it serves; the error says what it said.
+pub async fn check(mut address: SocketAddr) -> Result<(), String> {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
+    let connecting = endpoint.connect_timeout(limits::CONNECT_TIMEOUT).timeout(limits::CONNECT_TIMEOUT).connect().await;
+    let mut client = HealthClient::new(connecting.map_err(|_| format!("nobody answers on {address}"))?);
+    let answer = client.check(HealthCheckRequest { service: String::new() }).await;
+    let status = answer.map_err(|status| format!("{address} answers {}", status.message()))?.get_ref().status();
+    if status == health_check_response::ServingStatus::Serving {
+        return Ok(());
+    }
+    Err(format!("{address} answers {}", status.as_str_name()))
+}

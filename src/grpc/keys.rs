@@ -1,0 +1,155 @@
+//! KeyService: convert, call the authority, convert.
+
+use tonic::{Request, Response, Status};
+
+use crate::domain::{ids::KeyName, rights::Right};
+use crate::proto::v1::{self, key_service_server::KeyService};
+
+use super::{
+    convert::{self, fields::Fields, keys},
+    desk::Desk,
+};
+
+const READERS: [Right; 2] = [Right::KeysSelf, Right::KeysRead];
+const WRITERS: [Right; 2] = [Right::KeysSelf, Right::KeysWrite];
+
+/// The service.
+pub struct Keys {
+    desk: Desk,
+}
+
+impl Keys {
+    /// A service behind `desk`.
+    #[must_use]
+    pub fn new(desk: Desk) -> Self {
+        Self { desk }
+    }
+}
+
+#[tonic::async_trait]
+impl KeyService for Keys {
+    async fn create_key(
+        &self,
+        request: Request<v1::CreateKeyRequest>,
+    ) -> Result<Response<v1::CreateKeyResponse>, Status> {
+        let call = self.desk.admit(&request, "claviger.v1.KeyService/CreateKey", &WRITERS).await?;
+        let now = call.now;
+        let wanted = self.desk.answer(&call, keys::create(request.get_ref()))?;
+        let creating = self.desk.authority().create_key(
+            call.clone(),
+            wanted.owner,
+            wanted.new,
+            wanted.expiry_field,
+            wanted.replay,
+        );
+        let created = self.desk.answer(&call, creating.await)?;
+        let (key, secret) = (keys::write(&created.key, now), created.secret.reveal().to_owned());
+        Ok(Response::new(v1::CreateKeyResponse { key: Some(key), secret }))
+    }
+
+    async fn get_key(&self, request: Request<v1::GetKeyRequest>) -> Result<Response<v1::GetKeyResponse>, Status> {
+        let call = self.desk.admit(&request, "claviger.v1.KeyService/GetKey", &READERS).await?;
+        let name = self.desk.answer(&call, convert::name("name", &request.get_ref().name, KeyName::parse))?;
+        let key = self.desk.answer(&call, self.desk.authority().get_key(&call, &name).await)?;
+        Ok(Response::new(v1::GetKeyResponse { key: Some(keys::write(&key, call.now)) }))
+    }
+
+    async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
+        let call = self.desk.admit(&request, "claviger.v1.KeyService/ListKeys", &READERS).await?;
+        let request = request.get_ref();
+        let listing = self.desk.listing(&call, list_filter(request));
+        let mut fields = Fields::default();
+        let filter = keys::filter(&mut fields, request);
+        let page = listing.page(&mut fields, request.page_size, &request.page_token);
+        let (filter, page) = self.desk.answer(&call, fields.finish(filter.zip(page)))?;
+        let paged = self.desk.answer(&call, self.desk.authority().list_keys(&call, &filter, &page).await)?;
+        let keys = paged.entries.iter().map(|key| keys::write(key, call.now)).collect();
+        Ok(Response::new(v1::ListKeysResponse { keys, next_page_token: listing.next_page_token(paged.next) }))
+    }
+
+    async fn update_key(
+        &self,
+        request: Request<v1::UpdateKeyRequest>,
+    ) -> Result<Response<v1::UpdateKeyResponse>, Status> {
+        let call = self.desk.admit(&request, "claviger.v1.KeyService/UpdateKey", &WRITERS).await?;
+        let wanted = self.desk.answer(&call, keys::update(request.get_ref()))?;
+        let updating = self.desk.authority().update_key(call.clone(), wanted.name, wanted.edit, wanted.expected);
+        let key = self.desk.answer(&call, updating.await)?;
+        Ok(Response::new(v1::UpdateKeyResponse { key: Some(keys::write(&key, call.now)) }))
+    }
+
+    async fn enable_key(
+        &self,
+        request: Request<v1::EnableKeyRequest>,
+    ) -> Result<Response<v1::EnableKeyResponse>, Status> {
+        let call = self.desk.admit(&request, "claviger.v1.KeyService/EnableKey", &[Right::KeysWrite]).await?;
+        let request = request.get_ref();
+        let named = convert::named(&request.name, request.expected_revision, KeyName::parse);
+        let (name, expected) = self.desk.answer(&call, named)?;
+        let key = self.desk.answer(&call, self.desk.authority().enable_key(call.clone(), name, expected).await)?;
+        Ok(Response::new(v1::EnableKeyResponse { key: Some(keys::write(&key, call.now)) }))
+    }
+
+    async fn disable_key(
+        &self,
+        request: Request<v1::DisableKeyRequest>,
+    ) -> Result<Response<v1::DisableKeyResponse>, Status> {
+        let call = self.desk.admit(&request, "claviger.v1.KeyService/DisableKey", &[Right::KeysWrite]).await?;
+        let request = request.get_ref();
+        let named = convert::named(&request.name, request.expected_revision, KeyName::parse);
+        let (name, expected) = self.desk.answer(&call, named)?;
+        let key = self.desk.answer(&call, self.desk.authority().disable_key(call.clone(), name, expected).await)?;
+        Ok(Response::new(v1::DisableKeyResponse { key: Some(keys::write(&key, call.now)) }))
+    }
+
+    async fn revoke_key(
+        &self,
+        request: Request<v1::RevokeKeyRequest>,
+    ) -> Result<Response<v1::RevokeKeyResponse>, Status> {
+        let call = self.desk.admit(&request, "claviger.v1.KeyService/RevokeKey", &WRITERS).await?;
+        let (name, reason, expected) = self.desk.answer(&call, keys::revoke(request.get_ref()))?;
+        let revoking = self.desk.authority().revoke_key(call.clone(), name, reason, expected);
+        let key = self.desk.answer(&call, revoking.await)?;
+        Ok(Response::new(v1::RevokeKeyResponse { key: Some(keys::write(&key, call.now)) }))
+    }
+
+    async fn rotate_key(
+        &self,
+        request: Request<v1::RotateKeyRequest>,
+    ) -> Result<Response<v1::RotateKeyResponse>, Status> {
+        let call = self.desk.admit(&request, "claviger.v1.KeyService/RotateKey", &WRITERS).await?;
+        let wanted = self.desk.answer(&call, keys::rotate(request.get_ref()))?;
+        let rotating = self.desk.authority().rotate_key(
+            call.clone(),
+            wanted.name,
+            wanted.rotation,
+            wanted.expected,
+            wanted.replay,
+        );
+        let rotated = self.desk.answer(&call, rotating.await)?;
+        Ok(Response::new(v1::RotateKeyResponse {
+            key: Some(keys::write(&rotated.created.key, call.now)),
+            secret: rotated.created.secret.reveal().to_owned(),
+            predecessor: Some(keys::write(&rotated.predecessor, call.now)),
+        }))
+    }
+
+    async fn delete_key(
+        &self,
+        request: Request<v1::DeleteKeyRequest>,
+    ) -> Result<Response<v1::DeleteKeyResponse>, Status> {
+        let call = self.desk.admit(&request, "claviger.v1.KeyService/DeleteKey", &[Right::KeysWrite]).await?;
+        let request = request.get_ref();
+        let named = convert::named(&request.name, request.expected_revision, KeyName::parse);
+        let (name, expected) = self.desk.answer(&call, named)?;
+        let key = self.desk.answer(&call, self.desk.authority().delete_key(call.clone(), name, expected).await)?;
+        Ok(Response::new(v1::DeleteKeyResponse { key: Some(keys::write(&key, call.now)) }))
+    }
+}
+
+/// What a page token is bound to.
+fn list_filter(request: &v1::ListKeysRequest) -> Vec<String> {
+    let before =
+        request.expiring_before.as_ref().map_or_else(String::new, |time| format!("{}.{}", time.seconds, time.nanos));
+    vec![request.parent.clone(), request.state.to_string(), before, request.show_deleted.to_string()]
+}

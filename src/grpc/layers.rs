@@ -1,0 +1,128 @@
+//! What surrounds every call: only POST with `application/grpc`, a request id, a span with the caller's trace context, a
+//! deadline, and a catcher of panics.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::Service;
+use tracing::Instrument;
+
+use crate::domain::limits;
+use crate::random;
+use crate::telemetry;
+
+use super::{caller::RequestId, status};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TIMEOUT: &str = "grpc-timeout";
+const VERIFICATION: &str = "/claviger.v1.VerificationService/";
+
+/// Answers one HTTP request.
+pub async fn serve(mut routes: Routes, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    if let Some(refusal) = refuse_other_than_grpc(&request) {
+        return Ok(refusal);
+    }
+    let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+    let span = telemetry::call_span(request.uri().path(), &id, request.headers());
+    let started = tokio::time::Instant::now();
+    let deadline = deadline(request.uri().path(), request.headers());
+    let path = request.uri().path().to_owned();
+    let answering = AssertUnwindSafe(routes.call(request)).catch_unwind();
+    let mut response = match tokio::time::timeout(deadline, answering.instrument(span.clone())).await {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Err(_panic)) => span.in_scope(|| status::panicked().into_http()),
+        Err(_elapsed) => status::deadline_exceeded().into_http(),
+    };
+    telemetry::call_ended(&span, &path, response.headers(), started.elapsed());
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    Ok(response)
+}
+
+/// tonic routes any method and any content type (measured: reliability.md R16); we don't.
+fn refuse_other_than_grpc(request: &Request<Body>) -> Option<Response<Body>> {
+    let plain = |code| {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = code;
+        Some(response)
+    };
+    if request.method() != Method::POST {
+        return plain(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let rest = content_type.and_then(|text| text.strip_prefix("application/grpc"));
+    // `application/grpc-web` is another protocol.
+    match rest {
+        Some(rest) if rest.is_empty() || rest.starts_with(['+', ';']) => None,
+        Some(_) | None => plain(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    }
+}
+
+/// The caller's request id when it is one short word of harmless characters, else a new one.
+fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let harmless = |text: &&str| {
+        (1..=limits::REQUEST_ID_CHARACTERS).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+            && !text.contains(crate::domain::secret::PREFIX)
+    };
+    match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(harmless) {
+        Some(given) => given.into(),
+        None => {
+            let bytes: [u8; 16] = random::bytes().unwrap_or_default();
+            uuid::Builder::from_random_bytes(bytes).into_uuid().to_string().into()
+        }
+    }
+}
+
+/// The server's deadline, or the caller's when that is shorter (reliability.md R32).
+fn deadline(path: &str, headers: &HeaderMap) -> Duration {
+    let own = if path.starts_with(VERIFICATION) { limits::VERIFY_DEADLINE } else { limits::CALL_DEADLINE };
+    let callers = headers.get(TIMEOUT).and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    callers.map_or(own, |callers| callers.min(own))
+}
+
+/// `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2, "Requests").
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3_600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callers_deadline_only_shortens() {
+        let with = |timeout: &'static str, path| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TIMEOUT, HeaderValue::from_static(timeout));
+            deadline(path, &headers)
+        };
+        assert_eq!(with("50m", "/claviger.v1.VerificationService/Verify"), Duration::from_millis(50));
+        assert_eq!(with("5S", "/claviger.v1.VerificationService/Verify"), limits::VERIFY_DEADLINE);
+        assert_eq!(with("99999999H", "/claviger.v1.KeyService/GetKey"), limits::CALL_DEADLINE);
+        for odd in ["", "S", "5", "-1S", "1 S", "999999999S", "5é"] {
+            assert_eq!(parse_timeout(odd), None, "{odd}");
+        }
+    }
+}

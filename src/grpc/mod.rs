@@ -1,0 +1,72 @@
+//! The server's only user of tonic and of the generated types: what comes in is converted once and refused with every wrong
+//! field named; what goes out is complete. Knows the authority, the verifier and the domain, never the database.
+
+pub mod audit;
+pub mod caller;
+pub mod convert;
+pub mod desk;
+pub mod health;
+pub mod keys;
+pub mod layers;
+pub mod server;
+pub mod service_users;
+pub mod status;
+pub mod tenants;
+pub mod verification;
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+
+use crate::authority::Authority;
+use crate::clock::Clock;
+use crate::domain::limits::{LARGE_MESSAGE_BYTES, SMALL_MESSAGE_BYTES};
+use crate::proto::{
+    DESCRIPTORS,
+    v1::{
+        audit_service_server::AuditServiceServer, key_service_server::KeyServiceServer,
+        service_user_service_server::ServiceUserServiceServer, tenant_service_server::TenantServiceServer,
+        verification_service_server::VerificationServiceServer,
+    },
+};
+use crate::verify::Verifier;
+
+use caller::Gate;
+use desk::Desk;
+
+/// The descriptors for reflection couldn't be read: a defect of the build.
+pub type ReflectionError = tonic_reflection::server::Error;
+
+/// Every service, under its name. Reflection in both versions, with the `google.rpc` descriptors, so that grpcurl prints
+/// error details.
+pub fn routes(
+    verifier: &Arc<Verifier>,
+    authority: &Authority,
+    clock: &Clock,
+    health: health::Service,
+) -> Result<Routes, ReflectionError> {
+    let gate = Gate::new(Arc::clone(verifier), authority.clone(), clock.clone());
+    let desk = Desk::new(gate.clone(), authority.clone());
+    let keys = KeyServiceServer::new(keys::Keys::new(desk.clone())).max_decoding_message_size(LARGE_MESSAGE_BYTES);
+    let verification = verification::Verification::new(gate, Arc::clone(verifier));
+    let verification = VerificationServiceServer::new(verification).max_decoding_message_size(LARGE_MESSAGE_BYTES);
+    let tenants =
+        TenantServiceServer::new(tenants::Tenants::new(desk.clone())).max_decoding_message_size(SMALL_MESSAGE_BYTES);
+    let service_users = ServiceUserServiceServer::new(service_users::ServiceUsers::new(desk.clone()))
+        .max_decoding_message_size(SMALL_MESSAGE_BYTES);
+    let audit = AuditServiceServer::new(audit::Audit::new(desk)).max_decoding_message_size(SMALL_MESSAGE_BYTES);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(Routes::new(verification)
+        .add_service(keys)
+        .add_service(tenants)
+        .add_service(service_users)
+        .add_service(audit)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?))
+}

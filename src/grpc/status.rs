@@ -1,0 +1,277 @@
+//! Every refusal and failure as a gRPC status: the one exhaustive map (design, section 6).
+//!
+//! Always `google.rpc.ErrorInfo` with a reason of the contract and domain `claviger`, plus the detail that fits. Causes go to
+//! the log, once, here; they never leave.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation as FieldDetail, PreconditionViolation, QuotaViolation, StatusExt};
+
+use crate::authority::AuthorityError;
+use crate::domain::{
+    Refusal, limits,
+    refusal::{DeadEnd, Resource},
+};
+use crate::proto::v1::ErrorReason;
+use crate::store::StoreError;
+use crate::verify::NoVerdict;
+
+const DOMAIN: &str = "claviger";
+const RETRY_SOON: Duration = Duration::from_millis(500);
+
+/// A status under construction: code, reason, one sentence, and the variables in it.
+struct Draft {
+    code: Code,
+    reason: ErrorReason,
+    message: String,
+    metadata: HashMap<String, String>,
+    details: ErrorDetails,
+}
+
+impl Draft {
+    fn new(code: Code, reason: ErrorReason, message: impl Into<String>) -> Self {
+        let (metadata, details) = (HashMap::new(), ErrorDetails::new());
+        Self { code, reason, message: message.into(), metadata, details }
+    }
+
+    fn with(mut self, key: &str, value: impl ToString) -> Self {
+        self.metadata.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    fn retry(mut self) -> Self {
+        self.details.set_retry_info(Some(RETRY_SOON));
+        self
+    }
+
+    fn resource(mut self, resource: &Resource) -> Self {
+        self.details.set_resource_info(resource.kind, &resource.name, "", "");
+        self
+    }
+
+    fn precondition(mut self, kind: &str, subject: &str) -> Self {
+        let violation = PreconditionViolation::new(kind, subject, &self.message);
+        self.details.set_precondition_failure(vec![violation]);
+        self
+    }
+
+    fn finish(mut self) -> Status {
+        self.details.set_error_info(name(self.reason), DOMAIN, self.metadata);
+        Status::with_error_details(self.code, self.message, self.details)
+    }
+}
+
+/// The reason as `ErrorInfo` carries it: without the enum's prefix.
+#[must_use]
+pub fn name(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
+
+/// The reason under which a refusal counts as a denial in the audit trail; `None` when it is no denial.
+#[must_use]
+pub fn denial(error: &AuthorityError) -> Option<ErrorReason> {
+    let AuthorityError::Refused(refusal) = error else { return None };
+    match refusal {
+        Refusal::RightMissing(_) => Some(ErrorReason::RightMissing),
+        Refusal::RightNotHeld(_) => Some(ErrorReason::RightNotHeld),
+        Refusal::WiderThanCaller(_) => Some(ErrorReason::WiderThanCaller),
+        Refusal::Foreign(_) => Some(ErrorReason::ResourceNotFound),
+        Refusal::Invalid(_)
+        | Refusal::NotFound(_)
+        | Refusal::IdTaken(_)
+        | Refusal::RequestIdReused
+        | Refusal::KeyLimit { .. }
+        | Refusal::KeyState { .. }
+        | Refusal::LiveKeysExist(_)
+        | Refusal::Protected(_)
+        | Refusal::RevisionMismatch { .. } => None,
+    }
+}
+
+/// No credential, or not exactly one.
+#[must_use]
+pub fn caller_missing() -> Status {
+    let message = "present a key as `authorization: Bearer cvg_…`, exactly once";
+    Draft::new(Code::Unauthenticated, ErrorReason::CallerMissing, message).finish()
+}
+
+/// A credential that doesn't verify, here and now. Doesn't say why: that is for the holder of `claviger:verify`.
+#[must_use]
+pub fn caller_invalid() -> Status {
+    let message = "the presented key is not valid here and now; present another";
+    Draft::new(Code::Unauthenticated, ErrorReason::CallerInvalid, message).finish()
+}
+
+/// The call took too long.
+#[must_use]
+pub fn deadline_exceeded() -> Status {
+    let message = "the call took longer than its deadline; a change may still have been made: read before you retry";
+    Draft::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message).finish()
+}
+
+/// The handler panicked.
+#[must_use]
+pub fn panicked() -> Status {
+    internal("a handler panicked")
+}
+
+/// A use case didn't do it.
+#[must_use]
+pub fn from_authority(error: &AuthorityError) -> Status {
+    match error {
+        AuthorityError::Refused(refusal) => from_refusal(refusal),
+        AuthorityError::Store(error) => from_store(error),
+        AuthorityError::Random(error) => internal(&error.to_string()),
+        AuthorityError::Defect(cause) => internal(cause),
+    }
+}
+
+/// No verdict was possible.
+#[must_use]
+pub fn from_no_verdict(error: NoVerdict) -> Status {
+    match error {
+        NoVerdict::Stale => {
+            let message = "this replica has not seen the database for too long; retry, another may be fresher";
+            Draft::new(Code::Unavailable, ErrorReason::Stale, message).retry().finish()
+        }
+        NoVerdict::StoreUnavailable => store_unavailable(),
+        NoVerdict::Unreadable => internal("a stored key can't be understood"),
+    }
+}
+
+/// The rules say no.
+#[must_use]
+pub fn from_refusal(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::Invalid(violations) => {
+            let list: Vec<_> = violations.iter().map(|bad| FieldDetail::new(&bad.field, &bad.description)).collect();
+            let message = match violations.as_slice() {
+                [only] => format!("{}: {}", only.field, only.description),
+                _ => format!("{} fields are wrong; each is named in the details", violations.len()),
+            };
+            let mut draft = Draft::new(Code::InvalidArgument, ErrorReason::FieldInvalid, message);
+            draft.details.set_bad_request(list);
+            draft.finish()
+        }
+        Refusal::RightMissing(right) => {
+            let message = format!("this needs {}; present a key that has it", right.scope());
+            Draft::new(Code::PermissionDenied, ErrorReason::RightMissing, message).with("right", right.scope()).finish()
+        }
+        Refusal::RightNotHeld(right) => {
+            let message = format!("the key carries {0}; only a caller that holds {0} may do this", right.scope());
+            Draft::new(Code::PermissionDenied, ErrorReason::RightNotHeld, message).with("right", right.scope()).finish()
+        }
+        Refusal::WiderThanCaller(what) => {
+            let message =
+                format!("the calling key may not reach beyond itself: {what}; use a key with claviger:keys.write");
+            Draft::new(Code::PermissionDenied, ErrorReason::WiderThanCaller, message).with("what", what).finish()
+        }
+        // One arm for both, so that another tenant's object can't differ from a missing one by a byte.
+        Refusal::NotFound(resource) | Refusal::Foreign(resource) => {
+            let message = format!("{} does not exist; check the name, or list its parent", resource.name);
+            Draft::new(Code::NotFound, ErrorReason::ResourceNotFound, message)
+                .with("resource", &resource.name)
+                .resource(resource)
+                .finish()
+        }
+        Refusal::IdTaken(resource) => {
+            let message = format!("{} exists, or is deleted and not purged yet; choose another id", resource.name);
+            Draft::new(Code::AlreadyExists, ErrorReason::IdTaken, message)
+                .with("resource", &resource.name)
+                .resource(resource)
+                .finish()
+        }
+        Refusal::RequestIdReused => {
+            let message = "this request_id was used for a different request; use a new one for each request";
+            Draft::new(Code::AlreadyExists, ErrorReason::RequestIdReused, message).finish()
+        }
+        Refusal::KeyLimit { owner, rotating } => key_limit(&owner.to_string(), *rotating),
+        Refusal::KeyState { key, state } => key_state(&key.to_string(), *state),
+        Refusal::LiveKeysExist(name) => {
+            let message = format!("{name} still has live keys; revoke them, or set force to delete them with it");
+            Draft::new(Code::FailedPrecondition, ErrorReason::LiveKeysExist, message)
+                .with("resource", name)
+                .precondition("LIVE_KEYS_EXIST", name)
+                .finish()
+        }
+        Refusal::Protected(name) => {
+            let message = format!("{name} can't be disabled or deleted: without it nobody could put things right");
+            Draft::new(Code::FailedPrecondition, ErrorReason::Protected, message)
+                .with("resource", name)
+                .precondition("PROTECTED", name)
+                .finish()
+        }
+        Refusal::RevisionMismatch { name, expected, current } => {
+            let message = format!("{name} is at revision {current}, not {expected}; read it again and decide anew");
+            Draft::new(Code::Aborted, ErrorReason::RevisionMismatch, message)
+                .with("resource", name)
+                .with("expectedRevision", expected)
+                .with("currentRevision", current)
+                .finish()
+        }
+    }
+}
+
+fn key_limit(owner: &str, rotating: bool) -> Status {
+    let way_out = if rotating { "revoke one, or rotate with grace_period 0" } else { "revoke or delete one" };
+    let message = format!("{owner} has {} live keys, the most it may have; {way_out}", limits::LIVE_KEYS);
+    let mut draft = Draft::new(Code::ResourceExhausted, ErrorReason::KeyLimitReached, message)
+        .with("serviceUser", owner)
+        .with("limit", limits::LIVE_KEYS);
+    let violation = QuotaViolation::new(owner, &draft.message);
+    draft.details.set_quota_failure(vec![violation]);
+    draft.finish()
+}
+
+fn key_state(key: &str, state: DeadEnd) -> Status {
+    let (reason, what_next) = match state {
+        DeadEnd::Disabled => (ErrorReason::KeyDisabled, "enable it first"),
+        DeadEnd::Revoked => (ErrorReason::KeyRevoked, "that is final; create another"),
+        DeadEnd::Expired => (ErrorReason::KeyExpired, "that is final; create another"),
+        DeadEnd::Superseded => (ErrorReason::KeySuperseded, "act on its successor, named by superseded_by"),
+    };
+    let message = format!("{key} is {}; {what_next}", state.word());
+    Draft::new(Code::FailedPrecondition, reason, message)
+        .with("key", key)
+        .with("state", state.word())
+        .precondition(name(reason), key)
+        .finish()
+}
+
+fn from_store(error: &StoreError) -> Status {
+    match error {
+        StoreError::Unavailable(cause) => {
+            tracing::warn!(%cause, "the database didn't answer");
+            store_unavailable()
+        }
+        StoreError::OutcomeUnknown(cause) => {
+            tracing::warn!(%cause, "the database was lost while committing");
+            let message =
+                "the database was lost while committing; read before you retry, or retry with the same request_id";
+            Draft::new(Code::Unavailable, ErrorReason::OutcomeUnknown, message).retry().finish()
+        }
+        StoreError::Overloaded => {
+            let message = "too many changes are waiting; nothing was changed; retry after the given delay";
+            Draft::new(Code::Unavailable, ErrorReason::Overloaded, message).retry().finish()
+        }
+        StoreError::Corrupt { .. }
+        | StoreError::Schema(_)
+        | StoreError::Pooling(_)
+        | StoreError::Address(_)
+        | StoreError::Bug(_) => internal(&error.to_string()),
+    }
+}
+
+fn store_unavailable() -> Status {
+    let message = "the database didn't answer; nothing was changed; retry after the given delay";
+    Draft::new(Code::Unavailable, ErrorReason::StoreUnavailable, message).retry().finish()
+}
+
+fn internal(cause: &str) -> Status {
+    tracing::error!(%cause, "internal error");
+    let message = "a defect of the service; report it with the x-request-id of this answer";
+    Draft::new(Code::Internal, ErrorReason::Internal, message).finish()
+}

@@ -1,0 +1,99 @@
+//! Arguments → settings → telemetry → app.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use claviger::app::{self, AppError, Running};
+use claviger::authority::root_key;
+use claviger::clock::Clock;
+use claviger::config::{Arguments, Command, Settings};
+use claviger::grpc::health;
+use claviger::telemetry;
+
+/// Settings are wrong: as clap's own exit code for wrong arguments.
+const BAD_SETTINGS: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let settings = match Settings::read(arguments.flags) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(BAD_SETTINGS);
+        }
+    };
+    match run(arguments.command.unwrap_or(Command::Serve), &settings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("claviger: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command, settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        Command::Serve => serve(settings).await?,
+        Command::Migrate => match app::migrate(settings).await? {
+            0 => println!("The schema is up to date; nothing was changed."),
+            applied => println!("The schema is up to date: {applied} migration(s) applied."),
+        },
+        Command::RootKey { offline: true } => println!("{}", root_key::generate()?.reveal()),
+        Command::RootKey { offline: false } => {
+            println!("{}", app::add_root_key(settings, &Clock::system()).await?.secret.reveal());
+        }
+        Command::Healthcheck => health::check(settings.listen).await?,
+    }
+    Ok(())
+}
+
+async fn serve(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let _telemetry = telemetry::start(settings)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let starting = app::start(settings, Clock::system());
+    let running = tokio::select! {
+        started = starting => started?,
+        // Nothing was promised to anybody yet: a start that is interrupted just ends.
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    greet(settings, &running)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("leaving: running calls may end");
+    running.stop().await;
+    tracing::info!("left");
+    Ok(())
+}
+
+/// What somebody who just started it wants to know next.
+fn greet(settings: &Settings, running: &Running) -> Result<(), AppError> {
+    let (address, folder) = (running.address(), running.folder());
+    println!("Claviger serves gRPC on {address}.");
+    match &settings.database_url {
+        Some(_) => println!("Keys are in PostgreSQL; this replica's folder is {}.", folder.path().display()),
+        None => println!("Keys are in {}.", folder.sqlite_file().display()),
+    }
+    match &settings.pepper_file {
+        Some(file) => println!("The pepper is {}: a backup without it is worthless.", file.display()),
+        None => println!("The pepper is {}: a backup without it is worthless.", folder.pepper_file().display()),
+    }
+    let root_key = folder.root_key_file();
+    if !root_key.exists() {
+        println!("No root key is kept here; `claviger root-key` makes one.");
+        return Ok(());
+    }
+    let made = if running.new_root_key().is_some() { "made just now, is" } else { "is" };
+    println!("The root key, {made} in {}.", root_key.display());
+    println!("Next, make a tenant:\n");
+    println!("  grpcurl -plaintext -H \"authorization: Bearer $(cat {})\" \\", root_key.display());
+    println!("    -d '{{\"tenant_id\": \"acme\", \"tenant\": {{\"display_name\": \"Acme\"}}}}' \\");
+    println!("    {address} claviger.v1.TenantService/CreateTenant\n");
+    Ok(())
+}

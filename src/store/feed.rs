@@ -1,0 +1,137 @@
+//! The feed: what changed since a revision, for mirrors. On a connection of its own.
+//!
+//! Write order is commit order, so rows above a revision that was seen have no holes. Pages are ordered by (revision, id)
+//! and have no upper bound: a row that changes again meanwhile moves towards the end and is met there.
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
+    Select, Statement,
+    sea_query::{Expr, ExprTrait},
+};
+
+use crate::domain::{Revision, Time, limits, owner::ServiceUser, owner::Tenant};
+
+use super::{
+    StoreError, StoredKey,
+    entity::{api_key, service_user, tenant},
+    error::within,
+    row::{self, Row},
+    write,
+};
+
+/// Reads what changed. Cheap to clone; the clones share one connection.
+#[derive(Clone)]
+pub struct Feed {
+    database: DatabaseConnection,
+}
+
+/// How far the database is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// The revision of the last committed change.
+    pub revision: Revision,
+    /// The database's clock; `None` on SQLite, which has none of its own.
+    pub database_time: Option<Time>,
+}
+
+/// One row of the feed. An unreadable one carries its error and spoils no other.
+#[derive(Debug, Clone)]
+pub struct FeedRow<T> {
+    /// The revision that last changed it.
+    pub revision: Revision,
+    /// A tenant's id, a service user's full name, a key's id.
+    pub id: String,
+    /// What it holds, or a [`StoreError::Corrupt`].
+    pub content: Result<T, StoreError>,
+    parts: Vec<String>,
+}
+
+/// A place in the feed: after one row, or after all rows of a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    revision: Revision,
+    parts: Vec<String>,
+}
+
+impl Cursor {
+    /// Before the first row above `revision`.
+    #[must_use]
+    pub fn start_after(revision: Revision) -> Self {
+        // No id is empty, so this lies before every row of the next revision.
+        Self { revision: revision.saturating_add(1), parts: Vec::new() }
+    }
+
+    /// After `row`: the last of a page leads to the next page.
+    #[must_use]
+    pub fn after<T>(row: &FeedRow<T>) -> Self {
+        Self { revision: row.revision, parts: row.parts.clone() }
+    }
+}
+
+impl Feed {
+    pub(super) fn new(database: DatabaseConnection) -> Self {
+        Self { database }
+    }
+
+    /// Reads the revision and, on PostgreSQL, the clock, in one round trip.
+    pub async fn look(&self) -> Result<Look, StoreError> {
+        let backend = self.database.get_database_backend();
+        if backend != DbBackend::Postgres {
+            let revision = write::revision_row(&self.database, "SELECT value FROM revision WHERE id = 1").await?;
+            return Ok(Look { revision, database_time: None });
+        }
+        let sql = "SELECT value, clock_timestamp() AS database_time FROM revision WHERE id = 1";
+        let row = within(self.database.query_one_raw(Statement::from_string(backend, sql))).await?;
+        let row = row.ok_or_else(write::no_revision_row)?;
+        Ok(Look { revision: row.try_get("", "value")?, database_time: Some(row.try_get("", "database_time")?) })
+    }
+
+    /// The next tenants that changed, at most 1,000; none means all were seen.
+    pub async fn tenants(&self, after: &Cursor) -> Result<Vec<FeedRow<Tenant>>, StoreError> {
+        use tenant::Column;
+        self.page::<tenant::Entity>(Column::Revision, &[Column::Id], after).await
+    }
+
+    /// The next service users that changed, at most 1,000; none means all were seen.
+    pub async fn service_users(&self, after: &Cursor) -> Result<Vec<FeedRow<ServiceUser>>, StoreError> {
+        use service_user::Column;
+        self.page::<service_user::Entity>(Column::Revision, &[Column::TenantId, Column::Id], after).await
+    }
+
+    /// The next keys that changed, at most 1,000; none means all were seen.
+    pub async fn keys(&self, after: &Cursor) -> Result<Vec<FeedRow<StoredKey>>, StoreError> {
+        use api_key::Column;
+        self.page::<api_key::Entity>(Column::Revision, &[Column::Id], after).await
+    }
+
+    async fn page<E>(
+        &self,
+        revision: E::Column,
+        ids: &[E::Column],
+        after: &Cursor,
+    ) -> Result<Vec<FeedRow<<E::Model as Row>::Value>>, StoreError>
+    where
+        E: EntityTrait,
+        E::Model: Row,
+    {
+        let rows = row::fetch(&self.database, following::<E>(revision, ids, after)).await?;
+        rows.iter().map(feed_row::<E::Model>).collect()
+    }
+}
+
+/// Compares (revision, ids) as a whole, which both engines answer from the index.
+fn following<E: EntityTrait>(revision: E::Column, ids: &[E::Column], after: &Cursor) -> Select<E> {
+    let columns = [revision].into_iter().chain(ids.iter().copied()).map(Expr::col);
+    let parts = (0..ids.len()).map(|index| after.parts.get(index).cloned().unwrap_or_default());
+    let values = [Expr::val(after.revision)].into_iter().chain(parts.map(Expr::val));
+    let mut query = E::find().filter(Expr::tuple(columns).gt(Expr::tuple(values))).order_by_asc(revision);
+    for id in ids {
+        query = query.order_by_asc(*id);
+    }
+    query.limit(limits::FEED_PAGE)
+}
+
+fn feed_row<R: Row>(row: &QueryResult) -> Result<FeedRow<R::Value>, StoreError> {
+    let parts = row::naming_texts::<R>(row)?;
+    Ok(FeedRow { revision: row.try_get("", "revision")?, id: R::name(&parts), content: row::read::<R>(row), parts })
+}

@@ -1,0 +1,122 @@
+//! A key as a row of `api_key`, both ways.
+
+use sea_orm::ActiveValue::{NotSet, Set};
+
+use crate::domain::{
+    Revision, Span,
+    ids::{KeyId, KeyName, ServiceUserId, ServiceUserName, TenantId},
+    key::{Key, KeyState},
+    network::Network,
+    pepper::{PepperId, SecretDigest},
+    scope::Scope,
+    text::{Description, DisplayName, RevokeReason},
+};
+
+use super::{
+    StoreError, StoredKey,
+    entity::api_key::{ActiveModel, Model},
+    row::{Row, column},
+};
+
+pub(super) const ENABLED: &str = "ENABLED";
+pub(super) const DISABLED: &str = "DISABLED";
+pub(super) const REVOKED: &str = "REVOKED";
+pub(super) const EXPIRED: &str = "EXPIRED";
+
+/// Every column of a key but ids, slot and what is stored of the secret.
+pub(super) fn columns(key: &Key, revision: Revision) -> Result<ActiveModel, StoreError> {
+    let (state, revoke_time, revoke_reason) = match &key.state {
+        KeyState::Enabled => (ENABLED, None, None),
+        KeyState::Disabled => (DISABLED, None, None),
+        KeyState::Revoked { time, reason } => (REVOKED, Some(*time), Some(reason.as_str().to_owned())),
+        KeyState::Expired => (EXPIRED, None, None),
+    };
+    Ok(ActiveModel {
+        id: NotSet,
+        tenant_id: NotSet,
+        service_user_id: NotSet,
+        display_name: Set(key.display_name.as_str().to_owned()),
+        description: Set(key.description.as_str().to_owned()),
+        state: Set(state.to_owned()),
+        revoke_time: Set(revoke_time),
+        revoke_reason: Set(revoke_reason),
+        scopes: Set(json_of(key.scopes.iter().map(Scope::to_string))?),
+        networks: Set(json_of(key.networks.iter().map(Network::to_string))?),
+        expire_time: Set(key.expire_time),
+        lifetime_microseconds: Set(key.lifetime.map(microseconds).transpose()?),
+        create_time: Set(key.create_time),
+        update_time: Set(key.update_time),
+        delete_time: Set(key.delete_time),
+        creator: Set(key.creator.as_ref().map(KeyName::to_string)),
+        supersedes: Set(key.supersedes.map(|id| id.to_string())),
+        superseded_by: Set(key.superseded_by.map(|id| id.to_string())),
+        slot: NotSet,
+        secret_digest: NotSet,
+        pepper_id: NotSet,
+        revision: Set(revision),
+    })
+}
+
+impl Row for Model {
+    type Value = StoredKey;
+    const TABLE: &'static str = "api_key";
+    const NAMED_BY: &'static [&'static str] = &["id"];
+
+    fn into_value(self) -> Result<StoredKey, String> {
+        let state = read_state(&self)?;
+        let key = Key {
+            name: KeyName {
+                owner: ServiceUserName {
+                    tenant: column("tenant_id", TenantId::parse(&self.tenant_id))?,
+                    id: column("service_user_id", ServiceUserId::parse(&self.service_user_id))?,
+                },
+                id: key_id("id", &self.id)?,
+            },
+            display_name: column("display_name", DisplayName::parse(&self.display_name))?,
+            description: column("description", Description::parse(&self.description))?,
+            state,
+            scopes: column("scopes", list_of(&self.scopes, Scope::parse))?,
+            networks: column("networks", list_of(&self.networks, Network::parse))?,
+            expire_time: self.expire_time,
+            lifetime: self.lifetime_microseconds.map(Span::microseconds),
+            create_time: self.create_time,
+            update_time: self.update_time,
+            delete_time: self.delete_time,
+            creator: self.creator.map(|name| column("creator", KeyName::parse(&name))).transpose()?,
+            supersedes: self.supersedes.map(|id| key_id("supersedes", &id)).transpose()?,
+            superseded_by: self.superseded_by.map(|id| key_id("superseded_by", &id)).transpose()?,
+            revision: self.revision,
+        };
+        let digest = SecretDigest::from_stored(&self.secret_digest).ok_or("secret_digest: is not 32 bytes long")?;
+        Ok(StoredKey { key, digest, pepper: PepperId::from_stored(self.pepper_id) })
+    }
+}
+
+fn read_state(row: &Model) -> Result<KeyState, String> {
+    match (row.state.as_str(), row.revoke_time, &row.revoke_reason) {
+        (ENABLED, None, None) => Ok(KeyState::Enabled),
+        (DISABLED, None, None) => Ok(KeyState::Disabled),
+        (EXPIRED, None, None) => Ok(KeyState::Expired),
+        (REVOKED, Some(time), Some(reason)) => {
+            Ok(KeyState::Revoked { time, reason: column("revoke_reason", RevokeReason::parse(reason))? })
+        }
+        _ => Err("state: is unknown, or doesn't fit revoke_time and revoke_reason".to_owned()),
+    }
+}
+
+fn key_id(name: &str, text: &str) -> Result<KeyId, String> {
+    KeyId::parse(text).ok_or_else(|| format!("{name}: is not a key id"))
+}
+
+fn json_of(texts: impl Iterator<Item = String>) -> Result<String, StoreError> {
+    serde_json::to_string(&texts.collect::<Vec<_>>()).map_err(|error| StoreError::Bug(error.to_string()))
+}
+
+fn list_of<T>(json: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let texts: Vec<String> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    texts.iter().map(|text| parse(text)).collect()
+}
+
+fn microseconds(span: Span) -> Result<i64, StoreError> {
+    span.num_microseconds().ok_or_else(|| StoreError::Bug("a lifetime is too long to store".to_owned()))
+}

@@ -1,0 +1,197 @@
+//! Keys: finding and listing them, storing them, and what else is asked about a key's row.
+//!
+//! The state in the table is what was decided; whether a key has expired depends on `now`, by the same rule as
+//! [`Key::state_at`]. Slots are in `slots.rs`, questions about all keys of an owner in `owned_keys.rs`, the reading of a
+//! row in `key_row.rs`.
+
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{CaseStatement, Expr},
+};
+
+use crate::domain::{
+    Time,
+    ids::{KeyId, KeyName, KeyParent},
+    key::Key,
+    page::{Page, Paged},
+    pepper::{PepperId, SecretDigest},
+};
+
+use super::{
+    Slot, Store, StoreError, Write,
+    entity::api_key::{ActiveModel, Column, Entity},
+    error::within,
+    key_row::{DISABLED, ENABLED, EXPIRED, REVOKED, columns},
+    row,
+};
+
+/// A key with what is stored of its secret.
+#[derive(Debug, Clone)]
+pub struct StoredKey {
+    /// The key.
+    pub key: Key,
+    /// The digest of its secret.
+    pub digest: SecretDigest,
+    /// The pepper it was digested under.
+    pub pepper: PepperId,
+}
+
+/// Which keys to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFilter {
+    /// Of one service user, or of a whole tenant.
+    pub parent: KeyParent,
+    /// Only in this state, as it is now.
+    pub state: Option<KeyStateFilter>,
+    /// Only with an expire_time before this instant.
+    pub expiring_before: Option<Time>,
+    /// Deleted ones too.
+    pub show_deleted: bool,
+}
+
+/// A state to list, computed: a key past its expire_time is Expired, whatever was decided about it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStateFilter {
+    /// Verifies.
+    Enabled,
+    /// May be enabled again.
+    Disabled,
+    /// Ended by decision.
+    Revoked,
+    /// Ended by time.
+    Expired,
+}
+
+/// A digest under another pepper, for a key that verified.
+#[derive(Debug, Clone)]
+pub struct Rehash {
+    /// The key.
+    pub id: KeyId,
+    /// The pepper it is stored under.
+    pub from: PepperId,
+    /// The digest under the new one.
+    pub digest: SecretDigest,
+}
+
+impl Store {
+    /// Finds a key that isn't deleted.
+    pub async fn key(&self, name: &KeyName) -> Result<Option<Key>, StoreError> {
+        let found = find(&self.readers, name).await?;
+        Ok(found.filter(|key| key.delete_time.is_none()))
+    }
+
+    /// Lists keys by id. The page's cursor is the key's id.
+    pub async fn keys(&self, filter: &KeyFilter, page: &Page, now: Time) -> Result<Paged<Key>, StoreError> {
+        let mut query = Entity::find().filter(matching(filter, now));
+        if let Some(after) = &page.after {
+            query = query.filter(Column::Id.gt(after));
+        }
+        let query = query.order_by_asc(Column::Id).limit(page.size + 1);
+        let keys = row::read_all(&self.readers, query).await?.into_iter().map(|stored| stored.key).collect();
+        Ok(Paged::cut(keys, page.size, |key: &Key| key.name.id.to_string()))
+    }
+}
+
+impl Write {
+    /// Finds a key, deleted or not.
+    pub async fn key(&self, name: &KeyName) -> Result<Option<Key>, StoreError> {
+        find(&self.transaction, name).await
+    }
+
+    /// Stores a new live key in a slot that [`free_slot`](Self::free_slot) found in this very change.
+    pub async fn insert_key(
+        &self,
+        key: &Key,
+        slot: Slot,
+        digest: &SecretDigest,
+        pepper: &PepperId,
+    ) -> Result<(), StoreError> {
+        let row = ActiveModel {
+            id: Set(key.name.id.to_string()),
+            tenant_id: Set(key.name.owner.tenant.to_string()),
+            service_user_id: Set(key.name.owner.id.to_string()),
+            slot: Set(Some(slot.number())),
+            secret_digest: Set(digest.as_bytes().to_vec()),
+            pepper_id: Set(pepper.as_str().to_owned()),
+            ..columns(key, self.revision())?
+        };
+        within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
+    }
+
+    /// Stores every field of a key that exists; never what is stored of its secret. A key that is revoked, expired or
+    /// deleted leaves its slot, for good.
+    pub async fn update_key(&self, key: &Key) -> Result<(), StoreError> {
+        let mut row = columns(key, self.revision())?;
+        let state_is_final = matches!(&row.state, Set(state) if state == REVOKED || state == EXPIRED);
+        row.slot = if state_is_final || key.delete_time.is_some() { Set(None) } else { NotSet };
+        let update = Entity::update_many().set(row).filter(named(&key.name));
+        let changed = within(update.exec(&self.transaction)).await?.rows_affected;
+        row::require_one(changed, "api_key")
+    }
+
+    /// Stores new digests, of those keys alone that are still stored under the old pepper. Answers how many.
+    pub async fn rehash(&self, rows: &[Rehash], to: &PepperId) -> Result<u64, StoreError> {
+        let mut changed = 0;
+        let mut rest: Vec<&Rehash> = rows.iter().collect();
+        while let Some(first) = rest.first().copied() {
+            let (alike, others): (Vec<&Rehash>, _) = rest.into_iter().partition(|row| row.from == first.from);
+            changed += self.rehash_from(&first.from, &alike, to).await?;
+            rest = others;
+        }
+        Ok(changed)
+    }
+
+    /// One statement for all, so that the other writers wait for one round trip and not for hundreds.
+    async fn rehash_from(&self, from: &PepperId, rows: &[&Rehash], to: &PepperId) -> Result<u64, StoreError> {
+        let digest = rows.iter().fold(CaseStatement::new(), |case, row| {
+            case.case(Column::Id.eq(row.id.to_string()), Expr::val(row.digest.as_bytes().to_vec()))
+        });
+        let update = Entity::update_many()
+            .col_expr(Column::SecretDigest, digest.into())
+            .col_expr(Column::PepperId, Expr::val(to.as_str()))
+            .col_expr(Column::Revision, Expr::val(self.revision()))
+            .filter(Column::PepperId.eq(from.as_str()))
+            .filter(Column::Id.is_in(rows.iter().map(|row| row.id.to_string())));
+        Ok(within(update.exec(&self.transaction)).await?.rows_affected)
+    }
+}
+
+async fn find(database: &impl ConnectionTrait, name: &KeyName) -> Result<Option<Key>, StoreError> {
+    let found = row::read_one(database, Entity::find().filter(named(name))).await?;
+    Ok(found.map(|stored| stored.key))
+}
+
+/// The id alone is unique; tenant and service user are asked for too, so that a foreign key is a missing one.
+fn named(name: &KeyName) -> Condition {
+    Condition::all()
+        .add(Column::Id.eq(name.id.to_string()))
+        .add(Column::TenantId.eq(name.owner.tenant.as_str()))
+        .add(Column::ServiceUserId.eq(name.owner.id.as_str()))
+}
+
+fn matching(filter: &KeyFilter, now: Time) -> Condition {
+    let service_user = filter.parent.service_user.as_ref();
+    Condition::all()
+        .add(Column::TenantId.eq(filter.parent.tenant.as_str()))
+        .add_option(service_user.map(|id| Column::ServiceUserId.eq(id.as_str())))
+        .add_option(filter.state.map(|state| in_state(state, now)))
+        .add_option(filter.expiring_before.map(|end| Column::ExpireTime.lt(end)))
+        .add_option((!filter.show_deleted).then(|| Column::DeleteTime.is_null()))
+}
+
+fn in_state(state: KeyStateFilter, now: Time) -> Condition {
+    match state {
+        KeyStateFilter::Enabled => unexpired(now).add(Column::State.eq(ENABLED)),
+        KeyStateFilter::Disabled => unexpired(now).add(Column::State.eq(DISABLED)),
+        KeyStateFilter::Revoked => Condition::all().add(Column::State.eq(REVOKED)),
+        KeyStateFilter::Expired => Condition::any()
+            .add(Column::State.eq(EXPIRED))
+            .add(Condition::all().add(Column::State.is_in([ENABLED, DISABLED])).add(Column::ExpireTime.lte(now))),
+    }
+}
+
+/// Not past its expire_time: the instant itself is already the end.
+pub(super) fn unexpired(now: Time) -> Condition {
+    Condition::all().add(Condition::any().add(Column::ExpireTime.is_null()).add(Column::ExpireTime.gt(now)))
+}

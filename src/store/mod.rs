@@ -1,0 +1,94 @@
+//! The database: the only user of sea-orm. Knows the domain and nobody else; never reads a clock or randomness.
+//!
+//! Every change goes through [`Store::write`], which takes its turn, opens a transaction and *first* adds one to the single
+//! revision row. The row's lock is held until the commit, so the order of revisions is the order of commits: counting and
+//! then inserting is exact, readers of the [`Feed`] meet no holes, and SQLite never answers "locked". Bookkeeping takes the
+//! same turn but no revision. Every finder that serves a caller takes the tenant. One file per resource, each with what it
+//! adds to [`Store`] and [`Write`].
+
+mod audit;
+mod connect;
+mod entity;
+mod error;
+mod feed;
+mod key_row;
+mod keys;
+mod owned_keys;
+mod peppers;
+mod probe;
+mod purge;
+mod queue;
+mod replays;
+mod row;
+mod schema;
+mod service_users;
+mod slots;
+mod target;
+mod tenants;
+mod write;
+
+use std::sync::Arc;
+
+use sea_orm::DatabaseConnection;
+
+pub use error::StoreError;
+pub use feed::{Cursor, Feed, FeedRow, Look};
+pub use keys::{KeyFilter, KeyStateFilter, Rehash, StoredKey};
+pub use purge::Purged;
+pub use replays::Replay;
+pub use slots::Slot;
+pub use target::Target;
+pub use write::{Bookkeeping, Write};
+
+use queue::Queue;
+
+/// The database, connected. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    writers: DatabaseConnection,
+    readers: DatabaseConnection,
+    feed: DatabaseConnection,
+    queue: Arc<Queue>,
+}
+
+impl Store {
+    /// Connects to a database whose schema is prepared. `application_name` is what PostgreSQL shows of us.
+    ///
+    /// Fails with `Address`, `Unavailable` or, through a pooler that lends sessions per transaction, `Pooling`.
+    pub async fn connect(target: &Target, application_name: &str) -> Result<Self, StoreError> {
+        let pools = connect::open(target, application_name).await?;
+        let queue = Arc::new(Queue::new(pools.concurrent_writers));
+        Ok(Self { writers: pools.writers, readers: pools.readers, feed: pools.feed, queue })
+    }
+
+    /// Brings an empty database to the schema of this binary and leaves a current one alone: what `serve` calls. Safe when
+    /// several processes do it at once.
+    ///
+    /// Fails with `Schema` when the database lacks changes (somebody must decide to migrate data) or was made by a newer
+    /// version; else as [`connect`](Self::connect).
+    pub async fn prepare_schema(target: &Target) -> Result<(), StoreError> {
+        schema::prepare(target).await
+    }
+
+    /// Applies every change the database lacks, and answers how many: what `claviger migrate` calls. Safe when several
+    /// processes do it at once. Fails with `Schema` when the database was made by a newer version; else as
+    /// [`connect`](Self::connect).
+    pub async fn migrate(target: &Target) -> Result<u32, StoreError> {
+        schema::migrate(target).await
+    }
+
+    /// Reads what changed, on a connection of its own so that it never waits behind readers or writers.
+    #[must_use]
+    pub fn feed(&self) -> Feed {
+        Feed::new(self.feed.clone())
+    }
+
+    /// Closes the connections, waiting for those in use. On SQLite this folds the write-ahead log into the file.
+    pub async fn close(&self) {
+        for pool in [&self.feed, &self.readers, &self.writers] {
+            if let Err(error) = pool.close_by_ref().await {
+                tracing::warn!(%error, "a connection to the database could not be closed cleanly");
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Which peppers keys were ever stored under: their ids and check values, never the peppers.
+
+use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, QueryOrder};
+
+use crate::domain::{
+    Time,
+    pepper::{Pepper, PepperId},
+};
+
+use super::{
+    Store, StoreError, Write,
+    entity::pepper::{ActiveModel, Column, Entity, Model},
+    error::within,
+    row::{self, Row},
+};
+
+/// The id of a pepper, and the value that tells it from another of the same id.
+type Registration = (PepperId, [u8; 32]);
+
+impl Store {
+    /// Every registered pepper, the oldest first.
+    pub async fn pepper_registrations(&self) -> Result<Vec<Registration>, StoreError> {
+        registrations(&self.readers).await
+    }
+}
+
+impl Write {
+    /// Every registered pepper, the oldest first.
+    pub async fn pepper_registrations(&self) -> Result<Vec<Registration>, StoreError> {
+        registrations(&self.transaction).await
+    }
+
+    /// Registers a pepper that isn't yet.
+    pub async fn register_pepper(&self, pepper: &Pepper, now: Time) -> Result<(), StoreError> {
+        let row = ActiveModel {
+            id: Set(pepper.id().as_str().to_owned()),
+            check_value: Set(pepper.check_value().to_vec()),
+            create_time: Set(now),
+        };
+        within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
+    }
+}
+
+async fn registrations(database: &impl ConnectionTrait) -> Result<Vec<Registration>, StoreError> {
+    row::read_all(database, Entity::find().order_by_asc(Column::CreateTime).order_by_asc(Column::Id)).await
+}
+
+impl Row for Model {
+    type Value = Registration;
+    const TABLE: &'static str = "pepper";
+    const NAMED_BY: &'static [&'static str] = &["id"];
+
+    fn into_value(self) -> Result<Registration, String> {
+        let check_value = self.check_value.try_into().map_err(|_| "check_value: is not 32 bytes long")?;
+        Ok((PepperId::from_stored(self.id), check_value))
+    }
+}

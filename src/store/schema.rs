@@ -1,0 +1,105 @@
+//! Brings the schema to where this binary expects it, or says what to do.
+//!
+//! On PostgreSQL both the look and the change happen under one advisory lock, held by one connection: without it, of
+//! twelve processes that started at once seven died (reference/style.md 3.3). An SQLite file has one process, which the
+//! lock on the data folder sees to.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+
+use super::{StoreError, Target, connect, probe, target};
+
+/// How long one process waits for another's migration.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// Ours among the advisory locks of a database: "claviger" in ASCII.
+const LOCK: i64 = 0x636c_6176_6967_6572;
+
+/// What the database's schema is to this binary.
+enum Standing {
+    Empty,
+    Current,
+    Lacks(usize),
+    Newer,
+}
+
+/// See [`super::Store::prepare_schema`].
+pub(super) async fn prepare(target: &Target) -> Result<(), StoreError> {
+    let database = open(target).await?;
+    let outcome = match standing(&database).await {
+        Ok(Standing::Empty) => apply(&database).await,
+        Ok(Standing::Current) => Ok(()),
+        Ok(Standing::Lacks(count)) => Err(StoreError::Schema(format!(
+            "the database lacks {count} change(s) of its schema; make a backup and run `claviger migrate`"
+        ))),
+        Ok(Standing::Newer) => Err(newer()),
+        Err(error) => Err(error),
+    };
+    close(database).await;
+    outcome
+}
+
+/// See [`super::Store::migrate`].
+pub(super) async fn migrate(target: &Target) -> Result<u32, StoreError> {
+    let database = open(target).await?;
+    let count = match standing(&database).await {
+        Ok(Standing::Empty) => Ok(claviger_migrations::known().len()),
+        Ok(Standing::Lacks(count)) => Ok(count),
+        Ok(Standing::Current) => Ok(0),
+        Ok(Standing::Newer) => Err(newer()),
+        Err(error) => Err(error),
+    };
+    let outcome = match count {
+        Ok(0) | Err(_) => count,
+        Ok(count) => apply(&database).await.map(|()| count),
+    };
+    close(database).await;
+    outcome.map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn newer() -> StoreError {
+    let what = "the database was made by a newer version of claviger; start that version, or restore a backup";
+    StoreError::Schema(format!("{what} (`claviger --version` shows this one's)"))
+}
+
+/// A connection of its own; on PostgreSQL it holds the lock until it is closed.
+async fn open(target: &Target) -> Result<DatabaseConnection, StoreError> {
+    let url = match target {
+        Target::Sqlite { file } => return connect::sqlite_writer(file).await,
+        Target::Postgres { url } => url,
+    };
+    let options = target::postgres_options(url)?.application_name("claviger migrate");
+    probe::refuse_transaction_pooling(&options).await?;
+    let database = connect::postgres_alone(&options, LOCK_WAIT.as_millis()).await?;
+    let backend = database.get_database_backend();
+    let lock = Statement::from_sql_and_values(backend, "SELECT pg_advisory_lock($1)", [LOCK.into()]);
+    database.execute_raw(lock).await?;
+    Ok(database)
+}
+
+async fn close(database: DatabaseConnection) {
+    if let Err(error) = database.close().await {
+        tracing::warn!(%error, "the connection for migrations could not be closed cleanly");
+    }
+}
+
+/// Only reads, so that it needs no rights to change the schema.
+async fn standing(database: &DatabaseConnection) -> Result<Standing, StoreError> {
+    let known: BTreeSet<String> = claviger_migrations::known().into_iter().collect();
+    let applied: BTreeSet<String> = claviger_migrations::applied(database).await?.into_iter().collect();
+    if applied.is_empty() {
+        return Ok(Standing::Empty);
+    }
+    if applied.difference(&known).next().is_some() {
+        return Ok(Standing::Newer);
+    }
+    match known.difference(&applied).count() {
+        0 => Ok(Standing::Current),
+        count => Ok(Standing::Lacks(count)),
+    }
+}
+
+async fn apply(database: &DatabaseConnection) -> Result<(), StoreError> {
+    Ok(claviger_migrations::apply(database).await?)
+}

@@ -1,0 +1,98 @@
+//! Tenants: finding, listing, writing.
+
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use crate::domain::{
+    Revision,
+    ids::TenantId,
+    owner::Tenant,
+    page::{Page, Paged},
+    text::DisplayName,
+};
+
+use super::{
+    Store, StoreError, Write,
+    entity::tenant::{ActiveModel, Column, Entity, Model},
+    error::within,
+    row::{self, Row, column, owner_state, read_owner_state},
+};
+
+impl Store {
+    /// Finds a tenant that isn't deleted.
+    pub async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, StoreError> {
+        let found = find(&self.readers, id).await?;
+        Ok(found.filter(|tenant| tenant.delete_time.is_none()))
+    }
+
+    /// Lists tenants by id: the only list that isn't inside one tenant. The page's cursor is the tenant's id.
+    pub async fn tenants(&self, page: &Page, show_deleted: bool) -> Result<Paged<Tenant>, StoreError> {
+        let mut query = Entity::find().order_by_asc(Column::Id).limit(page.size + 1);
+        if !show_deleted {
+            query = query.filter(Column::DeleteTime.is_null());
+        }
+        if let Some(after) = &page.after {
+            query = query.filter(Column::Id.gt(after));
+        }
+        let tenants = row::read_all(&self.readers, query).await?;
+        Ok(Paged::cut(tenants, page.size, |tenant| tenant.id.to_string()))
+    }
+}
+
+impl Write {
+    /// Finds a tenant, deleted or not.
+    pub async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, StoreError> {
+        find(&self.transaction, id).await
+    }
+
+    /// Stores a new tenant. The id must be free.
+    pub async fn insert_tenant(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        let row = ActiveModel { id: Set(tenant.id.to_string()), ..columns(tenant, self.revision()) };
+        within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
+    }
+
+    /// Stores every field of a tenant that exists.
+    pub async fn update_tenant(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        let update =
+            Entity::update_many().set(columns(tenant, self.revision())).filter(Column::Id.eq(tenant.id.as_str()));
+        let changed = within(update.exec(&self.transaction)).await?.rows_affected;
+        row::require_one(changed, "tenant")
+    }
+}
+
+async fn find(database: &impl ConnectionTrait, id: &TenantId) -> Result<Option<Tenant>, StoreError> {
+    row::read_one(database, Entity::find().filter(Column::Id.eq(id.as_str()))).await
+}
+
+/// Every column but the id.
+fn columns(tenant: &Tenant, revision: Revision) -> ActiveModel {
+    ActiveModel {
+        id: NotSet,
+        display_name: Set(tenant.display_name.as_str().to_owned()),
+        state: Set(owner_state(tenant.state)),
+        create_time: Set(tenant.create_time),
+        update_time: Set(tenant.update_time),
+        delete_time: Set(tenant.delete_time),
+        revision: Set(revision),
+    }
+}
+
+impl Row for Model {
+    type Value = Tenant;
+    const TABLE: &'static str = "tenant";
+    const NAMED_BY: &'static [&'static str] = &["id"];
+
+    fn into_value(self) -> Result<Tenant, String> {
+        Ok(Tenant {
+            id: column("id", TenantId::parse(&self.id))?,
+            display_name: column("display_name", DisplayName::parse(&self.display_name))?,
+            state: read_owner_state(&self.state)?,
+            create_time: self.create_time,
+            update_time: self.update_time,
+            delete_time: self.delete_time,
+            revision: self.revision,
+        })
+    }
+}

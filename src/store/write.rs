@@ -1,0 +1,105 @@
+//! One change, or one piece of bookkeeping: a turn in the queue and a transaction. Dropped without commit, it is undone.
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
+};
+
+use tokio::time::timeout;
+
+use crate::domain::{Revision, audit::AuditEvent};
+
+use super::{
+    Store, StoreError, audit,
+    error::{PATIENCE, within},
+    queue::Turn,
+};
+
+/// One change, under one revision, with one audit event. Undone when dropped.
+///
+/// Look-ups inside also find what is deleted; the caller decides. Everything that is written carries this revision,
+/// whatever the value says.
+pub struct Write {
+    revision: Revision,
+    // Before the turn: fields are dropped in this order, and the next writer should find the connection on its way back.
+    pub(super) transaction: DatabaseTransaction,
+    _turn: Turn,
+}
+
+/// A transaction that changes no resource, and so takes no revision. Undone when dropped.
+pub struct Bookkeeping {
+    pub(super) transaction: DatabaseTransaction,
+    _turn: Turn,
+}
+
+impl Store {
+    /// Takes a turn, begins a transaction and takes the next revision. `Overloaded` when too many wait, or for 10 s.
+    pub async fn write(&self) -> Result<Write, StoreError> {
+        let turn = self.queue.turn().await?;
+        let transaction = begin(&self.writers).await?;
+        let sql = "UPDATE revision SET value = value + 1 WHERE id = 1 RETURNING value";
+        let revision = revision_row(&transaction, sql).await?;
+        Ok(Write { revision, transaction, _turn: turn })
+    }
+
+    /// Takes a turn and begins a transaction. `Overloaded` as [`write`](Self::write).
+    pub async fn bookkeeping(&self) -> Result<Bookkeeping, StoreError> {
+        let turn = self.queue.turn().await?;
+        let transaction = begin(&self.writers).await?;
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            // In line with the writers of all replicas, so that two purges never wait for each other's rows.
+            revision_row(&transaction, "SELECT value FROM revision WHERE id = 1 FOR UPDATE").await?;
+        }
+        Ok(Bookkeeping { transaction, _turn: turn })
+    }
+}
+
+impl Write {
+    /// The revision of this change.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Writes the event, under this revision, and makes it all true. `OutcomeUnknown` when the connection was lost in the
+    /// middle: the change may have happened.
+    pub async fn commit(self, mut event: AuditEvent) -> Result<Revision, StoreError> {
+        event.revision = self.revision;
+        audit::insert(&self.transaction, std::slice::from_ref(&event)).await?;
+        commit(self.transaction).await?;
+        Ok(self.revision)
+    }
+}
+
+impl Bookkeeping {
+    /// Makes it all true. `OutcomeUnknown` as [`Write::commit`]; bookkeeping may then simply be done again.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        commit(self.transaction).await
+    }
+}
+
+/// On SQLite the write lock is taken at once: whoever reads first and writes later may be refused then.
+async fn begin(writers: &DatabaseConnection) -> Result<DatabaseTransaction, StoreError> {
+    let options =
+        TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+    within(writers.begin_with_options(options)).await
+}
+
+async fn commit(transaction: DatabaseTransaction) -> Result<(), StoreError> {
+    match timeout(PATIENCE, transaction.commit()).await {
+        Ok(ended) => ended.map_err(StoreError::of_commit),
+        Err(_) => Err(StoreError::OutcomeUnknown("a commit wasn't answered in time".to_owned())),
+    }
+}
+
+pub(super) async fn revision_row(database: &impl ConnectionTrait, sql: &str) -> Result<Revision, StoreError> {
+    let statement = Statement::from_string(database.get_database_backend(), sql);
+    match within(database.query_one_raw(statement)).await? {
+        Some(row) => Ok(row.try_get("", "value")?),
+        None => Err(no_revision_row()),
+    }
+}
+
+pub(super) fn no_revision_row() -> StoreError {
+    StoreError::Corrupt { table: "revision", id: "1".to_owned(), why: "the row is missing".to_owned() }
+}

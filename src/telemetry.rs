@@ -1,0 +1,188 @@
+//! Logs, and traces by OTLP when an endpoint is set. Never a secret: calls are logged by method, request id and outcome, and
+//! the crates below us that could print a frame are kept quiet whatever the filter says.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use http::HeaderMap;
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tracing::{Span, debug_span, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::{LogFormat, Settings};
+
+/// Spans and events of calls.
+const CALLS: &str = "claviger::call";
+/// Crates that print frames, statements or headers at TRACE, or chatter.
+const QUIET: [&str; 8] = [
+    "h2=warn",
+    "hyper=warn",
+    "hyper_util=warn",
+    "sqlx=warn",
+    "sea_orm=warn",
+    "rustls=warn",
+    "tower=warn",
+    "tokio_cron_scheduler=warn",
+];
+
+/// Flushes what is still to be exported when it is dropped.
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+/// Telemetry couldn't be started.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The exporter couldn't be built.
+    #[error("the OTLP exporter can't be built: {0}; check OTEL_EXPORTER_OTLP_ENDPOINT")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// Something else in this process logs already.
+    #[error("logging can't be started: {0}")]
+    Taken(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts logging to standard error, and exporting when an endpoint is set. Must run inside a tokio runtime.
+pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
+    let filter = QUIET
+        .iter()
+        .filter_map(|quiet| quiet.parse().ok())
+        .fold(EnvFilter::new(&settings.log), EnvFilter::add_directive);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.log_format {
+        LogFormat::Human => lines.with_target(false).with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+    };
+    let provider = settings.export_traces.then(exporting_provider).transpose()?;
+    let spans = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("claviger"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(Targets::new().with_target(CALLS, LevelFilter::DEBUG))
+    });
+    tracing_subscriber::registry().with(lines).with(spans).try_init()?;
+    std::panic::set_hook(Box::new(|panic| {
+        // The payload may quote user input; where it happened is enough to find it.
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        tracing::error!(place, "panic");
+    }));
+    Ok(Telemetry { provider })
+}
+
+/// Endpoint, headers, time-outs and sampling come from the standard `OTEL_*` variables.
+fn exporting_provider() -> Result<SdkTracerProvider, TelemetryError> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().build()?;
+    let resource = Resource::builder().with_service_name("claviger").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.provider {
+            // A collector that is away must not keep the process from leaving.
+            let _ = provider.shutdown_with_timeout(Duration::from_secs(2));
+        }
+    }
+}
+
+/// The span of a call, with the caller's W3C trace context as parent. Only control-plane calls are at INFO: Verify, health
+/// and reflection cost no line unless somebody debugs.
+#[must_use]
+pub fn call_span(path: &str, request_id: &str, headers: &HeaderMap) -> Span {
+    let method = path.trim_start_matches('/');
+    let span = if is_control_plane(path) {
+        info_span!(target: CALLS, "call", otel.name = method, otel.kind = "server", request_id)
+    } else {
+        debug_span!(target: CALLS, "call", otel.name = method, otel.kind = "server", request_id)
+    };
+    if !span.is_disabled() {
+        // Both fail only when no OpenTelemetry layer is there; then there is nobody to tell.
+        let _ = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
+        for (key, value) in [("rpc.system.name", "grpc"), ("rpc.method", method)] {
+            span.set_attribute(key, value.to_owned());
+        }
+    }
+    span
+}
+
+fn is_control_plane(path: &str) -> bool {
+    path.starts_with("/claviger.v1.") && !path.starts_with("/claviger.v1.VerificationService/")
+}
+
+/// Notes how a call ended: one line, at DEBUG unless it is of the control plane.
+pub fn call_ended(span: &Span, path: &str, headers: &HeaderMap, elapsed: Duration) {
+    if span.is_disabled() {
+        return;
+    }
+    let code = headers.get("grpc-status").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let code = tonic::Code::from_i32(code.unwrap_or(0));
+    let name = code_name(code);
+    span.set_attribute("rpc.response.status_code", name);
+    if is_server_fault(code) {
+        span.set_status(opentelemetry::trace::Status::error(name));
+    }
+    let microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    span.in_scope(|| {
+        if is_control_plane(path) {
+            tracing::info!(target: CALLS, code = name, microseconds, "call ended");
+        } else {
+            tracing::debug!(target: CALLS, code = name, microseconds, "call ended");
+        }
+    });
+}
+
+/// The server faults of OpenTelemetry's semantic conventions for gRPC servers.
+fn is_server_fault(code: tonic::Code) -> bool {
+    use tonic::Code;
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+fn code_name(code: tonic::Code) -> &'static str {
+    use tonic::Code;
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}

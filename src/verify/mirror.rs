@@ -1,0 +1,152 @@
+//! The in-memory copy of keys and owners that answers Verify.
+//!
+//! A row replaces another only when its revision is newer, so the order in which rows arrive doesn't matter and nothing is
+//! ever invalidated. Owners are rows of their own, joined at the look-up. Everything is synchronous, and no lock is held
+//! longer than one look-up or one row.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::domain::{
+    Revision, Time,
+    ids::{KeyId, ServiceUserName, TenantId},
+    key::is_forgotten,
+    owner::{OwnerState, ServiceUser, Tenant},
+};
+use crate::store::StoredKey;
+
+/// The copy.
+#[derive(Default)]
+pub struct Mirror {
+    rows: RwLock<Rows>,
+}
+
+#[derive(Default)]
+struct Rows {
+    keys: HashMap<KeyId, Row<Arc<StoredKey>>>,
+    service_users: HashMap<ServiceUserName, Row<Owner>>,
+    tenants: HashMap<TenantId, Row<Owner>>,
+}
+
+struct Row<T> {
+    revision: Revision,
+    /// `None`: the stored row can't be understood; whoever asks for it must not get a guess.
+    content: Option<T>,
+}
+
+/// What the verdict needs of an owner.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner {
+    /// Whether its keys verify.
+    pub state: OwnerState,
+    /// When it was deleted.
+    pub delete_time: Option<Time>,
+}
+
+/// A key with its owners.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The key and its digest.
+    pub stored: Arc<StoredKey>,
+    /// Its service user.
+    pub service_user: Owner,
+    /// Its tenant.
+    pub tenant: Owner,
+}
+
+/// What the mirror has under an id.
+#[derive(Debug)]
+pub enum LookUp {
+    /// Everything.
+    Found(Found),
+    /// Nothing, or a key whose owners haven't arrived yet.
+    Missing,
+    /// A row that can't be understood.
+    Unreadable,
+}
+
+impl Mirror {
+    /// Looks a key up.
+    #[must_use]
+    pub fn look_up(&self, id: KeyId) -> LookUp {
+        let rows = self.rows.read();
+        let Some(key) = rows.keys.get(&id) else { return LookUp::Missing };
+        let Some(stored) = &key.content else { return LookUp::Unreadable };
+        let owner = &stored.key.name.owner;
+        match (rows.service_users.get(owner), rows.tenants.get(&owner.tenant)) {
+            (Some(Row { content: Some(service_user), .. }), Some(Row { content: Some(tenant), .. })) => {
+                LookUp::Found(Found { stored: Arc::clone(stored), service_user: *service_user, tenant: *tenant })
+            }
+            (Some(_), Some(_)) => LookUp::Unreadable,
+            _ => LookUp::Missing,
+        }
+    }
+
+    /// Takes in a key row. `None` = it can't be understood.
+    pub fn put_key(&self, id: KeyId, revision: Revision, stored: Option<StoredKey>) {
+        put(self.rows.write().keys.entry(id), revision, stored.map(Arc::new));
+    }
+
+    /// Takes in a service user.
+    pub fn put_service_user(&self, row: ServiceUser) {
+        let owner = Owner { state: row.state, delete_time: row.delete_time };
+        put(self.rows.write().service_users.entry(row.name), row.revision, Some(owner));
+    }
+
+    /// Takes in a tenant.
+    pub fn put_tenant(&self, row: Tenant) {
+        let owner = Owner { state: row.state, delete_time: row.delete_time };
+        put(self.rows.write().tenants.entry(row.id), row.revision, Some(owner));
+    }
+
+    /// Marks a service user whose row can't be understood.
+    pub fn spoil_service_user(&self, name: ServiceUserName, revision: Revision) {
+        put(self.rows.write().service_users.entry(name), revision, None);
+    }
+
+    /// Marks a tenant whose row can't be understood.
+    pub fn spoil_tenant(&self, id: TenantId, revision: Revision) {
+        put(self.rows.write().tenants.entry(id), revision, None);
+    }
+
+    /// Drops keys that ended long enough ago to be UNKNOWN.
+    pub fn forget(&self, now: Time) {
+        self.rows
+            .write()
+            .keys
+            .retain(|_, row| row.content.as_ref().is_none_or(|stored| !is_forgotten(&stored.key, now)));
+    }
+
+    /// Drops everything, for a full reload.
+    pub fn clear(&self) {
+        *self.rows.write() = Rows::default();
+    }
+
+    /// Keys in memory.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.read().keys.len()
+    }
+
+    /// Whether no key is in memory.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn put<K, T>(entry: Entry<'_, K, Row<T>>, revision: Revision, content: Option<T>) {
+    let row = Row { revision, content };
+    match entry {
+        Entry::Occupied(mut old) if old.get().revision < revision => {
+            old.insert(row);
+        }
+        Entry::Occupied(_) => {}
+        Entry::Vacant(place) => {
+            place.insert(row);
+        }
+    }
+}
