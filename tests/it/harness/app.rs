@@ -1,0 +1,75 @@
+//! The real service in this process, with a manual clock.
+
+use std::net::SocketAddr;
+
+use chrono::TimeDelta;
+use claviger::app::{self, Running};
+use claviger::clock::Clock;
+use claviger::config::{Flags, Settings};
+use claviger::domain::Time;
+
+use super::{Client, Engine, Place};
+
+/// A running service with everything a test needs of it.
+pub struct TestApp {
+    pub running: Running,
+    pub clock: Clock,
+    pub place: Place,
+    /// The root key's secret.
+    pub root_secret: String,
+}
+
+/// The instant at which every test's clock stands at first. Real enough for PostgreSQL's and our microseconds.
+pub fn start_of_time() -> Time {
+    Time::from_timestamp_micros(1_800_000_000_123_456).expect("an instant")
+}
+
+impl TestApp {
+    /// Starts on an empty place. `None` when the engine isn't there.
+    pub async fn start(engine: Engine) -> Option<Self> {
+        Some(Self::start_at(engine.place().await?, Clock::manual(start_of_time())).await)
+    }
+
+    /// Starts on a place that may have data.
+    pub async fn start_at(place: Place, clock: Clock) -> Self {
+        let running = app::start(&settings(&place), clock.clone()).await.expect("it starts");
+        let file = running.folder().root_key_file();
+        let root_secret = std::fs::read_to_string(file).expect("a root key").trim_end().to_owned();
+        Self { running, clock, place, root_secret }
+    }
+
+    /// Stops and starts again on the same data, at the same time of day.
+    pub async fn restart(self) -> Self {
+        self.running.stop().await;
+        Self::start_at(self.place, self.clock).await
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, span: TimeDelta) {
+        self.clock.advance(span);
+    }
+
+    /// The address of the gRPC port.
+    pub fn address(&self) -> SocketAddr {
+        self.running.address()
+    }
+
+    /// A caller with the root key.
+    pub async fn root(&self) -> Client {
+        self.caller(Some(&self.root_secret)).await
+    }
+
+    /// A caller with this credential, on a connection of its own.
+    pub async fn caller(&self, secret: Option<&str>) -> Client {
+        Client::connect(self.address(), secret).await
+    }
+}
+
+/// Settings for a service on this place and a free port.
+pub fn settings(place: &Place) -> Settings {
+    let folder = place.folder.path().to_str().expect("UTF-8").to_owned();
+    let mut environment = vec![("CLAVIGER_DATA", folder), ("CLAVIGER_LISTEN", "127.0.0.1:0".to_owned())];
+    environment.extend(place.database_url.clone().map(|url| ("CLAVIGER_DATABASE_URL", url)));
+    let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    Settings::from_parts(Flags::default(), environment).expect("good settings")
+}

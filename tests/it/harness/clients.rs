@@ -1,0 +1,113 @@
+//! A caller: one connection and one credential, with the five services.
+
+use std::net::SocketAddr;
+
+use claviger::proto::v1::{
+    self, audit_service_client::AuditServiceClient, key_service_client::KeyServiceClient,
+    service_user_service_client::ServiceUserServiceClient, tenant_service_client::TenantServiceClient,
+    verification_service_client::VerificationServiceClient,
+};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::{Interceptor, interceptor::InterceptedService};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+/// Puts the credential into each call.
+#[derive(Clone)]
+pub struct Credential(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Credential {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+type Authorised = InterceptedService<Channel, Credential>;
+
+/// A caller.
+#[derive(Clone)]
+pub struct Client {
+    pub channel: Channel,
+    pub keys: KeyServiceClient<Authorised>,
+    pub tenants: TenantServiceClient<Authorised>,
+    pub service_users: ServiceUserServiceClient<Authorised>,
+    pub audit: AuditServiceClient<Authorised>,
+    pub verification: VerificationServiceClient<Authorised>,
+}
+
+impl Client {
+    /// Connects to `address`; `secret` is the credential, if any.
+    pub async fn connect(address: SocketAddr, secret: Option<&str>) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        Self::over(endpoint.connect().await.expect("the service answers"), secret)
+    }
+
+    /// Uses an existing connection.
+    pub fn over(channel: Channel, secret: Option<&str>) -> Self {
+        let bearer = |secret: &str| format!("Bearer {secret}").parse().expect("ASCII");
+        let service = InterceptedService::new(channel.clone(), Credential(secret.map(bearer)));
+        Self {
+            channel,
+            keys: KeyServiceClient::new(service.clone()),
+            tenants: TenantServiceClient::new(service.clone()),
+            service_users: ServiceUserServiceClient::new(service.clone()),
+            audit: AuditServiceClient::new(service.clone()),
+            verification: VerificationServiceClient::new(service),
+        }
+    }
+
+    /// The same connection with another credential.
+    pub fn with(&self, secret: Option<&str>) -> Self {
+        Self::over(self.channel.clone(), secret)
+    }
+
+    /// Makes a tenant; answers its name.
+    pub async fn create_tenant(&mut self, id: &str) -> String {
+        let tenant = v1::Tenant { display_name: id.to_owned(), ..Default::default() };
+        let request = v1::CreateTenantRequest { tenant_id: id.to_owned(), tenant: Some(tenant) };
+        let made = self.tenants.create_tenant(request).await.expect("a tenant");
+        made.into_inner().tenant.expect("a tenant").name
+    }
+
+    /// Makes a service user; answers its name.
+    pub async fn create_service_user(&mut self, tenant: &str, id: &str) -> String {
+        let service_user = v1::ServiceUser { display_name: id.to_owned(), ..Default::default() };
+        let request = v1::CreateServiceUserRequest {
+            parent: tenant.to_owned(),
+            service_user_id: id.to_owned(),
+            service_user: Some(service_user),
+        };
+        let made = self.service_users.create_service_user(request).await.expect("a service user");
+        made.into_inner().service_user.expect("a service user").name
+    }
+
+    /// Makes a never-expiring key with these scopes.
+    pub async fn create_key(&mut self, parent: &str, scopes: &[&str]) -> (v1::Key, String) {
+        self.try_create_key(parent, scopes).await.expect("a key")
+    }
+
+    /// Tries to make a never-expiring key with these scopes.
+    pub async fn try_create_key(&mut self, parent: &str, scopes: &[&str]) -> Result<(v1::Key, String), Status> {
+        let key = v1::Key {
+            display_name: "a key".to_owned(),
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        let request = v1::CreateKeyRequest { parent: parent.to_owned(), key: Some(key), ..Default::default() };
+        let made = self.keys.create_key(request).await?.into_inner();
+        Ok((made.key.expect("a key"), made.secret))
+    }
+
+    /// The verdict about a secret, with nothing else asked.
+    pub async fn verdict(&mut self, secret: &str) -> v1::Verdict {
+        self.verify(v1::VerifyRequest { secret: secret.to_owned(), ..Default::default() }).await.verdict()
+    }
+
+    /// The answer of Verify.
+    pub async fn verify(&mut self, request: v1::VerifyRequest) -> v1::VerifyResponse {
+        self.verification.verify(request).await.expect("a verdict").into_inner()
+    }
+}
