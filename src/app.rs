@@ -15,7 +15,7 @@ use tonic_health::server::HealthReporter;
 use crate::authority::{
     Authority, AuthorityError,
     call::own_event,
-    first_start::{FirstStart, PepperError, check_peppers, first_start, register_current_pepper},
+    first_start::{CheckError, FirstStart, PepperError, check_peppers, first_start, register_current_pepper},
     keys::Created,
     root_key,
 };
@@ -227,7 +227,10 @@ async fn open(settings: &Settings, clock: &Clock) -> Result<Installation, AppErr
     let first_start = first_start(&store, peppers.current(), prepared, clock.now(), keep).await;
     settle_root_keys(&folder, &store).await?;
     let first_start = first_start?;
-    check_peppers(&store.pepper_registrations().await?, &peppers)?;
+    check_peppers(&store, &peppers, clock.now()).await.map_err(|error| match error {
+        CheckError::Pepper(error) => AppError::Pepper(error),
+        CheckError::Store(error) => AppError::Store(error),
+    })?;
     register_current_pepper(&store, &peppers, clock.now()).await?;
     Ok(Installation { folder, store, peppers, first_start })
 }

@@ -11,7 +11,7 @@ use crate::domain::{
     text::{Description, DisplayName},
 };
 use crate::random;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 use super::{AuthorityError, call::own_event, keys::Created, root_key};
 
@@ -28,11 +28,22 @@ pub enum FirstStart {
 #[derive(Debug, thiserror::Error)]
 pub enum PepperError {
     /// It isn't among those this process was given.
-    #[error("the database needs the pepper {}, which this process hasn't got", .0.as_str())]
+    #[error("keys are stored under the pepper {}, which this process hasn't got", .0.as_str())]
     Missing(PepperId),
     /// One of the same id is, but it is another one.
     #[error("the pepper {} is not the one the database was made with", .0.as_str())]
     Differs(PepperId),
+}
+
+/// The peppers can't be used, or couldn't be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// They can't be used.
+    #[error(transparent)]
+    Pepper(#[from] PepperError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Does what a first start does, unless it is done. `keep` is given the root key's secret before the commit, so that a
@@ -81,12 +92,17 @@ pub async fn register_current_pepper(store: &Store, peppers: &Peppers, now: Time
     Ok(())
 }
 
-/// Refuses peppers that lack a registered one, or that have another one under its id.
-pub fn check_peppers(registered: &[(PepperId, [u8; 32])], peppers: &Peppers) -> Result<(), PepperError> {
-    for (id, check_value) in registered {
-        let pepper = peppers.get(id).ok_or_else(|| PepperError::Missing(id.clone()))?;
-        if pepper.check_value() != *check_value {
-            return Err(PepperError::Differs(id.clone()));
+/// Refuses peppers that lack one under which keys are stored, or that have another one under the id of a registered one.
+/// A retired pepper that no key needs any more may be missing.
+pub async fn check_peppers(store: &Store, peppers: &Peppers, now: Time) -> Result<(), CheckError> {
+    for id in store.peppers_in_use(now).await? {
+        if peppers.get(&id).is_none() {
+            return Err(PepperError::Missing(id).into());
+        }
+    }
+    for (id, check_value) in store.pepper_registrations().await? {
+        if peppers.get(&id).is_some_and(|pepper| pepper.check_value() != check_value) {
+            return Err(PepperError::Differs(id).into());
         }
     }
     Ok(())

@@ -99,6 +99,10 @@ pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 pub const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
 /// Time to get a connection, from the pool or a new one.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long one process waits for another's migration of the schema.
+pub const MIGRATION_WAIT: Duration = Duration::from_secs(60);
+/// Audit events written by one statement.
+pub const AUDIT_EVENTS_PER_STATEMENT: usize = 500;
 /// SQLite `busy_timeout`; only a foreign process (a backup) can make us wait.
 pub const SQLITE_BUSY: Duration = Duration::from_secs(5);
 

@@ -18,11 +18,7 @@ impl Network {
     /// Reads a network in CIDR form, or a single address.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| Err(format!("{} {why}", quote(text)));
-        let parsed = match text.contains('/') {
-            true => text.parse().ok(),
-            false => text.parse::<IpAddr>().ok().map(IpNet::from),
-        };
-        let Some(net) = parsed else {
+        let Some(net) = parse_exactly(text) else {
             return wrong("is not an IPv4 or IPv6 network such as 192.0.2.0/24 or 2001:db8::/32");
         };
         if net.addr() != net.network() {
@@ -47,6 +43,17 @@ impl Network {
         outer.is_empty()
             || (!inner.is_empty() && inner.iter().all(|one| outer.iter().any(|other| other.0.contains(&one.0))))
     }
+}
+
+/// The address is read by std, which is exact; ipnet takes leading zeros (192.0.02.0), which others read as octal.
+fn parse_exactly(text: &str) -> Option<IpNet> {
+    let Some((address, prefix)) = text.split_once('/') else {
+        return text.parse::<IpAddr>().ok().map(IpNet::from);
+    };
+    let canonical = prefix.len() == 1 || !prefix.starts_with('0');
+    let digits = canonical && prefix.bytes().all(|byte| byte.is_ascii_digit());
+    let prefix = digits.then(|| prefix.parse().ok()).flatten()?;
+    IpNet::new(address.parse().ok()?, prefix).ok()
 }
 
 /// Reads an address; an IPv4-mapped one becomes IPv4.
@@ -105,6 +112,10 @@ mod tests {
             "192.0.2.0/33",
             "192.0.02.0/24",
             "192.0.2.0/24 ",
+            "192.0.2.0/024",
+            "192.0.2.0/+24",
+            "192.0.2.0/",
+            "192.0.2.0/24/8",
             "fe80::1%eth0",
             "192.0.2.1:80",
             "",

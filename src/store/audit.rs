@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::domain::{
     audit::{AuditEvent, Outcome},
     ids::TenantId,
+    limits,
     page::{Page, Paged},
 };
 
@@ -15,9 +16,6 @@ use super::{
     error::within,
     row::{self, Row, column},
 };
-
-/// Rows of one statement: 12 columns each, and SQLite takes at most 32,766 values.
-const ROWS_PER_STATEMENT: usize = 500;
 
 impl Store {
     /// Lists a tenant's events, the newest first; of one `target` only, if given. The page's cursor is the event's id.
@@ -48,7 +46,7 @@ impl Bookkeeping {
 }
 
 pub(super) async fn insert(database: &impl ConnectionTrait, events: &[AuditEvent]) -> Result<(), StoreError> {
-    for some in events.chunks(ROWS_PER_STATEMENT) {
+    for some in events.chunks(limits::AUDIT_EVENTS_PER_STATEMENT) {
         let rows = Entity::insert_many(some.iter().map(columns));
         within(rows.exec_without_returning(database)).await?;
     }

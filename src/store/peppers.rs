@@ -1,15 +1,20 @@
 //! Which peppers keys were ever stored under: their ids and check values, never the peppers.
 
-use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, QueryOrder};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 
 use crate::domain::{
-    Time,
+    Time, limits,
     pepper::{Pepper, PepperId},
 };
 
 use super::{
     Store, StoreError, Write,
-    entity::pepper::{ActiveModel, Column, Entity, Model},
+    entity::{
+        api_key,
+        pepper::{ActiveModel, Column, Entity, Model},
+    },
     error::within,
     row::{self, Row},
 };
@@ -21,6 +26,21 @@ impl Store {
     /// Every registered pepper, the oldest first.
     pub async fn pepper_registrations(&self) -> Result<Vec<Registration>, StoreError> {
         registrations(&self.readers).await
+    }
+
+    /// The peppers under which keys are stored that Verify still knows at `now`: each id once.
+    pub async fn peppers_in_use(&self, now: Time) -> Result<Vec<PepperId>, StoreError> {
+        let forgotten = now - limits::DEAD_KEYS_REMEMBERED;
+        let remembered = |end: api_key::Column| Condition::any().add(end.is_null()).add(end.gt(forgotten));
+        let query = api_key::Entity::find()
+            .select_only()
+            .column(api_key::Column::PepperId)
+            .distinct()
+            .filter(api_key::Column::DeleteTime.is_null())
+            .filter(remembered(api_key::Column::RevokeTime))
+            .filter(remembered(api_key::Column::ExpireTime));
+        let rows = row::fetch(&self.readers, query).await?;
+        rows.iter().map(|row| Ok(PepperId::from_stored(row.try_get("", "pepper_id")?))).collect()
     }
 }
 

@@ -5,14 +5,13 @@
 //! lock on the data folder sees to.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 
+use crate::domain::limits;
+
 use super::{StoreError, Target, connect, probe, target};
 
-/// How long one process waits for another's migration.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// Ours among the advisory locks of a database: "claviger" in ASCII.
 const LOCK: i64 = 0x636c_6176_6967_6572;
 
@@ -71,7 +70,7 @@ async fn open(target: &Target) -> Result<DatabaseConnection, StoreError> {
     };
     let options = target::postgres_options(url)?.application_name("claviger migrate");
     probe::refuse_transaction_pooling(&options).await?;
-    let database = connect::postgres_alone(&options, LOCK_WAIT.as_millis()).await?;
+    let database = connect::postgres_alone(&options, limits::MIGRATION_WAIT.as_millis()).await?;
     let backend = database.get_database_backend();
     let lock = Statement::from_sql_and_values(backend, "SELECT pg_advisory_lock($1)", [LOCK.into()]);
     database.execute_raw(lock).await?;

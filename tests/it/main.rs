@@ -2,6 +2,7 @@
 //! file and on a real PostgreSQL.
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[macro_use]
 mod harness;
