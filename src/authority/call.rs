@@ -7,9 +7,9 @@ use uuid::Uuid;
 use crate::domain::{
     Refusal, Time,
     audit::{AuditEvent, Outcome},
+    caller::Caller,
     ids::TenantId,
     refusal::Resource,
-    rights::Caller,
 };
 
 /// A call by a known caller who has a right that the method asks for.

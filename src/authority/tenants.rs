@@ -2,11 +2,12 @@
 
 use crate::domain::{
     Refusal, Revision, Time,
+    caller::Caller,
     ids::TenantId,
     owner::{OwnerState, Tenant},
     page::{Page, Paged},
     refusal::{Resource, require_revision},
-    rights::{Caller, Right},
+    rights::Right,
     text::DisplayName,
 };
 use crate::store::Write;

@@ -1,11 +1,12 @@
 //! The rules: pure and synchronous. Values and `now` go in, values or a [`Refusal`] come out.
 //!
 //! Knows no other module, no database, no network, no clock and no source of randomness. In reading order:
-//! [`limits`], [`ids`], [`text`], [`secret`], [`pepper`], [`scope`], [`rights`], [`network`], [`key`], [`rotation`],
-//! [`owner`], [`page`], [`audit`], [`refusal`].
+//! [`limits`], [`text`], [`ids`], [`secret_text`], [`secret`], [`pepper`], [`rights`], [`scope`], [`network`], [`key`],
+//! [`rotation`], [`owner`], [`caller`], [`page`], [`audit`], [`refusal`].
 
 pub mod audit;
 pub mod base62;
+pub mod caller;
 pub mod ids;
 pub mod key;
 pub mod limits;
@@ -18,6 +19,7 @@ pub mod rights;
 pub mod rotation;
 pub mod scope;
 pub mod secret;
+pub mod secret_text;
 pub mod text;
 
 pub use refusal::Refusal;

@@ -1,24 +1,15 @@
-//! The text that is presented: `cvg_<id 22>_<secret 43><check 6>`, 76 characters.
-//!
-//! The prefix must never change: scanners and customers' filters know it. The 43 base62 characters are drawn one by one
-//! (256.03 bits) and never decoded, so a secret has one spelling; the check is a CRC-32 that lets a typo be refused
-//! without a look-up and is no security.
+//! The secret: what is presented, and shown once. Its 43 random base62 characters are drawn one by one (256.03 bits) and
+//! never decoded, so a secret has one spelling.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::{base62, ids::KeyId};
-
-/// What every secret starts with.
-pub const PREFIX: &str = "cvg_";
-/// Characters, and bytes, of a secret.
-pub const CHARACTERS: usize = 76;
-
-const ID: std::ops::Range<usize> = 4..26;
-const RANDOM: std::ops::Range<usize> = 27..70;
-const CHECKED: std::ops::Range<usize> = 0..70;
-const CHECK: std::ops::Range<usize> = 70..76;
+use super::{
+    base62,
+    ids::KeyId,
+    secret_text::{CHECK, CHECKED, ID, PREFIX, RANDOM, check_of, has_shape},
+};
 
 /// A secret in the clear. Wiped when dropped; it can be shown only on purpose.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,28 +61,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether a secret stands anywhere in `text`, its check characters right or wrong.
-#[must_use]
-pub fn occurs_in(text: &str) -> bool {
-    text.as_bytes().windows(CHARACTERS).any(has_shape)
-}
-
-fn has_shape(bytes: &[u8]) -> bool {
-    bytes.len() == CHARACTERS
-        && bytes.starts_with(PREFIX.as_bytes())
-        && base62::is_text(&bytes[ID])
-        && bytes[ID.end] == b'_'
-        && base62::is_text(&bytes[RANDOM.start..])
-}
-
-fn check_of(bytes: &[u8]) -> [u8; 6] {
-    base62::encode(u128::from(crc32fast::hash(bytes)))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::secret_text::{CHARACTERS, occurs_in};
     use super::*;
 
     fn secret(seed: u8) -> Secret {
@@ -111,9 +85,9 @@ mod tests {
     fn the_format_is_fixed() {
         let made = secret(3);
         assert_eq!(made.reveal().len(), CHARACTERS);
-        assert!(
-            Secret::parse("cvg_0C3Px7OrE4h4iRKXnSmpS7_7LlxB1V5lFZDxZPzfFhTlDZ1xR7xBlJ5rVLJ3TrxPRLZ09tBNl").is_none()
-        );
+        let of_first_release = "cvg_5ynjmQrviFtW6ISI9hzyrF_0jtZRNFmMxSogUPZk2f8t9pLJ6pidyIxidlPVs6jQAi4TyCLc";
+        let parsed = Secret::parse(of_first_release).expect("a secret of the first release");
+        assert_eq!(parsed.key_id().to_string(), "5ynjmQrviFtW6ISI9hzyrF");
         assert_eq!(Secret::parse(made.reveal()), Some(made.clone()));
         assert!(occurs_in(&format!("see {} here", made.reveal())));
         assert!(!format!("{made:?}").contains(&made.reveal()[27..]));

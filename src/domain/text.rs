@@ -2,7 +2,7 @@
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-use super::{base62, limits, secret};
+use super::{base62, limits, secret_text};
 
 /// A display name: 1 to 100 characters, no control or format characters, no space at either end, no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn check(text: &str, longest: usize, line_feeds: bool) -> Result<(), String> {
     if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
         return Err("starts or ends with a space; remove it".to_owned());
     }
-    if secret::occurs_in(text) {
+    if secret_text::occurs_in(text) {
         return Err("contains a secret; never write a secret into a text, and revoke this one".to_owned());
     }
     Ok(())
@@ -127,7 +127,7 @@ fn escape(c: char) -> impl Iterator<Item = char> {
 
 fn may_be_secret(text: &str) -> bool {
     const SUSPICIOUS_RUN: usize = 32;
-    text.contains(secret::PREFIX) || text.as_bytes().windows(SUSPICIOUS_RUN).any(base62::is_text)
+    text.contains(secret_text::PREFIX) || text.as_bytes().windows(SUSPICIOUS_RUN).any(base62::is_text)
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use crate::clock::Clock;
 use crate::domain::{
     Refusal,
     audit::{Outcome, event_id},
+    caller::Caller,
     ids::TenantId,
     network::fold_address,
-    rights::{Caller, Right},
+    rights::Right,
 };
 use crate::proto::v1::ErrorReason;
 use crate::random;

@@ -71,7 +71,7 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     let harmless = |text: &&str| {
         (1..=limits::REQUEST_ID_CHARACTERS).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-            && !text.contains(crate::domain::secret::PREFIX)
+            && !text.contains(crate::domain::secret_text::PREFIX)
     };
     match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(harmless) {
         Some(given) => given.into(),

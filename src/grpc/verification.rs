@@ -6,11 +6,7 @@ use futures_util::future::join_all;
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use crate::domain::{
-    Refusal, limits,
-    refusal::FieldViolation,
-    rights::{Caller, Right},
-};
+use crate::domain::{Refusal, caller::Caller, limits, refusal::FieldViolation, rights::Right};
 use crate::proto::v1::{
     BatchVerifyRequest, BatchVerifyResponse, BatchVerifyResult, VerifyRequest, VerifyResponse,
     batch_verify_result::Result as BatchItem, verification_service_server::VerificationService,

@@ -2,10 +2,10 @@
 
 use crate::domain::{
     Refusal,
+    caller::Caller,
     ids::TenantId,
     key::expires_soon,
     limits, network,
-    rights::Caller,
     scope::{RequiredScope, Scope},
 };
 use crate::proto::v1;

@@ -1,0 +1,92 @@
+//! Who is calling, and how far they reach: nobody gives, keeps alive or gets at more than they hold.
+
+use std::net::IpAddr;
+
+use super::{
+    Refusal, Time,
+    ids::{KeyName, ServiceUserName, TenantId},
+    key::Key,
+    network::Network,
+    rights::Right,
+    scope::Scope,
+};
+
+/// Who is calling: a key that verified, here and now.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The calling key.
+    pub key: KeyName,
+    /// What it grants.
+    pub scopes: Vec<Scope>,
+    /// Where it may be used from; empty = anywhere.
+    pub networks: Vec<Network>,
+    /// When it expires.
+    pub expire_time: Option<Time>,
+    /// The address the call came from.
+    pub address: Option<IpAddr>,
+}
+
+impl Caller {
+    /// Whether the calling key carries `right` or one that implies it.
+    #[must_use]
+    pub fn holds(&self, right: Right) -> bool {
+        self.scopes.iter().filter_map(Scope::right).any(|own| own.implies(right))
+    }
+
+    /// Refuses a caller without `right`.
+    pub fn require(&self, right: Right) -> Result<(), Refusal> {
+        if self.holds(right) { Ok(()) } else { Err(Refusal::RightMissing(right)) }
+    }
+
+    /// Whether objects of `tenant` exist for this caller: its own tenant's do, and `claviger:admin` sees all.
+    #[must_use]
+    pub fn sees(&self, tenant: &TenantId) -> bool {
+        self.key.owner.tenant == *tenant || self.holds(Right::Admin)
+    }
+
+    /// The tenant whose keys Verify may tell this caller about; `None` = any.
+    #[must_use]
+    pub fn verifiable_tenant(&self) -> Option<&TenantId> {
+        let tenant = &self.key.owner.tenant;
+        (!tenant.is_system()).then_some(tenant)
+    }
+
+    /// Refuses a caller that may act only on keys of its own service user, when `owner` is another one.
+    /// `right` is the one that lifts this.
+    pub fn require_owner(&self, owner: &ServiceUserName, right: Right) -> Result<(), Refusal> {
+        if self.holds(right) || (self.holds(Right::KeysSelf) && self.key.owner == *owner) {
+            return Ok(());
+        }
+        if self.holds(Right::KeysSelf) {
+            return Err(Refusal::WiderThanCaller("the key of another service user"));
+        }
+        Err(Refusal::RightMissing(right))
+    }
+
+    /// Refuses to put or leave in force a right that the caller doesn't hold.
+    pub fn require_held(&self, scopes: &[Scope]) -> Result<(), Refusal> {
+        match scopes.iter().filter_map(Scope::right).find(|&right| !self.holds(right)) {
+            Some(right) => Err(Refusal::RightNotHeld(right)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a caller that has only `keys.self` to make or get at a key wider than its own.
+    pub fn require_no_wider(&self, key: &Key) -> Result<(), Refusal> {
+        if self.holds(Right::KeysWrite) {
+            return Ok(());
+        }
+        if !key.scopes.iter().all(|scope| self.scopes.iter().any(|own| own.covers(scope))) {
+            return Err(Refusal::WiderThanCaller("scopes"));
+        }
+        if !Network::all_within(&key.networks, &self.networks) {
+            return Err(Refusal::WiderThanCaller("allowed_networks"));
+        }
+        let outlives = match (self.expire_time, key.expire_time) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(own), Some(others)) => others > own,
+        };
+        if outlives { Err(Refusal::WiderThanCaller("expire_time")) } else { Ok(()) }
+    }
+}
