@@ -43,14 +43,13 @@ impl Clock {
         Time::from_timestamp_micros(microseconds).unwrap_or(Time::MAX_UTC)
     }
 
-    /// Follows another clock: `now()` will answer what that one shows. A manual clock doesn't follow.
-    /// Answers how far it had been off before.
+    /// Follows another clock: `now()` will answer what that one shows. Answers how far the machine's own clock is behind
+    /// it. A manual clock follows nobody and is never behind.
     pub fn follow(&self, other: Time) -> Span {
-        let off = other - self.now();
-        if let Source::System { offset_microseconds } = &*self.0 {
-            offset_microseconds.store(other.timestamp_micros() - local_microseconds(), Ordering::Relaxed);
-        }
-        off
+        let Source::System { offset_microseconds } = &*self.0 else { return Span::zero() };
+        let behind = other.timestamp_micros() - local_microseconds();
+        offset_microseconds.store(behind, Ordering::Relaxed);
+        Span::microseconds(behind)
     }
 
     /// Moves a manual clock; the machine's isn't ours to move.

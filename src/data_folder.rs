@@ -129,7 +129,7 @@ impl DataFolder {
     /// The root key was committed: it becomes `root.key`.
     pub fn confirm_root_key(&self, secret: &Secret) -> Result<(), DataFolderError> {
         let (pending, file) = (self.pending_root_key(secret), self.root_key_file());
-        fs::rename(&pending, &file).map_err(|cause| DataFolderError::Io { path: file, cause })
+        settled(&file, fs::rename(&pending, &file))
     }
 
     /// Secrets that were kept aside by a process that then died, perhaps before and perhaps after its commit.
@@ -139,7 +139,7 @@ impl DataFolder {
         for entry in fs::read_dir(&self.path).map_err(io)? {
             let entry = entry.map_err(io)?;
             if entry.file_name().to_string_lossy().starts_with(PENDING) {
-                secrets.extend(read_secret_text(&entry.path())?.parse_secret());
+                secrets.extend(read_pending(&entry.path())?);
             }
         }
         Ok(secrets)
@@ -148,11 +148,27 @@ impl DataFolder {
     /// Throws away a secret that was kept aside but never committed.
     pub fn discard_root_key(&self, secret: &Secret) -> Result<(), DataFolderError> {
         let pending = self.pending_root_key(secret);
-        fs::remove_file(&pending).map_err(|cause| DataFolderError::Io { path: pending, cause })
+        settled(&pending, fs::remove_file(&pending))
     }
 
     fn pending_root_key(&self, secret: &Secret) -> PathBuf {
         self.path.join(format!("{PENDING}{}", secret.key_id()))
+    }
+}
+
+/// Another process that shares the folder may have settled it first.
+fn settled(file: &Path, outcome: std::io::Result<()>) -> Result<(), DataFolderError> {
+    match outcome {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(DataFolderError::Io { path: file.to_owned(), cause }),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn read_pending(file: &Path) -> Result<Option<Secret>, DataFolderError> {
+    match read_secret_text(file) {
+        Ok(text) => Ok(text.parse_secret()),
+        Err(DataFolderError::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

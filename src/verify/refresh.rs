@@ -58,7 +58,7 @@ impl Refresher {
         let poke = Arc::new(Notify::new());
         let started = Arc::new(AtomicU64::new(0));
         let (sender, progress) = watch::channel(Progress { finished: 0, succeeded: false, position: None });
-        let follower = Follower { mirror, feed, clock, position: None, last_sweep: None };
+        let follower = Follower { mirror, feed, clock, position: None, last_sweep: None, clock_is_wrong: false };
         let task = follower.run(Arc::clone(&poke), Arc::clone(&started), sender);
         tokio::spawn(async move { stop.run_until_cancelled(task).await });
         Self { poke, started, progress }
@@ -115,6 +115,7 @@ struct Follower {
     clock: Clock,
     position: Option<Position>,
     last_sweep: Option<Time>,
+    clock_is_wrong: bool,
 }
 
 impl Follower {
@@ -239,16 +240,17 @@ impl Follower {
         }
     }
 
-    /// `before` and now are the two ends of the round trip; the database's answer is taken for its middle.
-    fn discipline_clock(&self, before: Time, database: Time) {
+    /// `before` and now are the two ends of the round trip; the database's answer is taken for its middle. The alarm is
+    /// raised once, and again after it was over.
+    fn discipline_clock(&mut self, before: Time, database: Time) {
         let half = (self.clock.now() - before) / 2;
-        let off = self.clock.follow(database + half);
-        if off.abs() > limits::CLOCK_OFFSET_ALARM {
-            tracing::error!(
-                off_milliseconds = off.num_milliseconds(),
-                "this machine's clock differs from the database's"
-            );
+        let behind = self.clock.follow(database + half);
+        let wrong = behind.abs() > limits::CLOCK_OFFSET_ALARM;
+        if wrong && !self.clock_is_wrong {
+            let milliseconds = behind.num_milliseconds();
+            tracing::error!(milliseconds, "this machine's clock is behind the database's; the database's is followed");
         }
+        self.clock_is_wrong = wrong;
     }
 
     fn sweep(&mut self, now: Time) {
