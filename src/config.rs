@@ -23,7 +23,8 @@ const DATABASE_URL: &str = "database_url";
     version,
     about,
     after_help = "Each option is also a variable (CLAVIGER_LISTEN) and a key of the \
-configuration file (listen). Without a command, claviger serves."
+configuration file (listen). Without a command, claviger serves. The database's URL itself is a variable (CLAVIGER_DATABASE_URL) or a \
+key of the file, never an option, because every process could read its password there."
 )]
 pub struct Arguments {
     /// What to do; `serve` when left out.

@@ -20,6 +20,19 @@ use super::{
     service_users::require_tenant,
 };
 
+/// What a caller asks of a new key.
+#[derive(Debug, Clone)]
+pub struct CreationRequest {
+    /// The owner-to-be.
+    pub owner: ServiceUserName,
+    /// What was decided about it.
+    pub new: NewKey,
+    /// The request's field to blame for a wrong expiry.
+    pub expiry_field: &'static str,
+    /// The `request_id`.
+    pub replay: Option<ReplayRequest>,
+}
+
 /// A new key with its secret.
 #[derive(Debug, Clone)]
 pub struct Created {
@@ -31,15 +44,8 @@ pub struct Created {
 
 impl Authority {
     /// Makes a key. Needs `keys.write` of the tenant, or `keys.self` for an own key no wider than the calling one.
-    /// `expiry_field` is the request's field to blame for a wrong expiry.
-    pub async fn create_key(
-        &self,
-        call: Call,
-        owner: ServiceUserName,
-        new: NewKey,
-        expiry_field: &'static str,
-        replay: Option<ReplayRequest>,
-    ) -> Result<Created, AuthorityError> {
+    pub async fn create_key(&self, call: Call, wanted: CreationRequest) -> Result<Created, AuthorityError> {
+        let CreationRequest { owner, new, expiry_field, replay } = wanted;
         call.see(&owner.tenant, || Resource::service_user(&owner))?;
         call.caller.require_owner(&owner, Right::KeysWrite)?;
         call.caller.require_held(&new.scopes)?;
@@ -50,16 +56,16 @@ impl Authority {
         call.caller.require_no_wider(&key)?;
         let created = Created { key, secret };
         let authority = self.clone();
-        self.change(async move { authority.insert_created(call, created, replay).await }).await
+        self.change(move |write| async move { authority.insert_created(write, call, created, replay).await }).await
     }
 
     async fn insert_created(
         &self,
+        write: Write,
         call: Call,
         mut created: Created,
         replay: Option<ReplayRequest>,
     ) -> Result<Changed<Created>, AuthorityError> {
-        let write = self.store().write().await?;
         let owner = &created.key.name.owner;
         let found = write.service_user(owner).await?.filter(|owner| owner.delete_time.is_none());
         if found.is_none() {
@@ -180,9 +186,7 @@ impl Authority {
     pub async fn delete_key(&self, call: Call, name: KeyName, expected: Revision) -> Result<Key, AuthorityError> {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.owner.tenant, || Resource::key(&name))?;
-        let store = self.store().clone();
-        self.change(async move {
-            let write = store.write().await?;
+        self.change(move |write| async move {
             let key = write.key(&name).await?.ok_or_else(|| Refusal::NotFound(Resource::key(&name)))?;
             require_revision(&name, expected, key.revision)?;
             let transition = key.delete(call.now);
@@ -198,9 +202,7 @@ impl Authority {
         expected: Revision,
         rule: impl FnOnce(Key, &Call) -> Result<Transition, Refusal> + Send + 'static,
     ) -> Result<Key, AuthorityError> {
-        let store = self.store().clone();
-        self.change(async move {
-            let write = store.write().await?;
+        self.change(move |write| async move {
             let key = load(&write, &name).await?;
             require_revision(&name, expected, key.revision)?;
             let transition = rule(key, &call)?;

@@ -1,7 +1,8 @@
 //! The use cases of the control plane: authorise → domain → store, one file per resource.
 //!
-//! A change runs in a task of its own, to its end, even when the caller hangs up: nothing is ever half done. Before it
-//! answers it waits until this replica's own mirror has it.
+//! A change waits for its turn as long as its caller does. Once begun it runs in a task of its own, to its end, even when the
+//! caller hangs up: nothing is ever half done, and expired work isn't started (reliability.md R32). Before it answers it
+//! waits until this replica's own mirror has it.
 
 pub mod audit;
 pub mod call;
@@ -22,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::domain::{Refusal, Revision, limits, page::PageTokens, pepper::Peppers};
 use crate::random::NoRandomness;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Write};
 use crate::verify::refresh::Refresher;
 
 use denials::Denials;
@@ -89,12 +90,15 @@ impl Authority {
         &self.shared.store
     }
 
-    /// Runs a change to its end, whatever becomes of the caller, and then brings it into this replica's mirror.
-    async fn change<T: Send + 'static>(
-        &self,
-        change: impl Future<Output = Result<Changed<T>, AuthorityError>> + Send + 'static,
-    ) -> Result<T, AuthorityError> {
-        let ended = self.shared.changes.spawn(change).await;
+    /// Waits for a turn to write, as long as the caller does; then runs the change to its end, whatever becomes of the
+    /// caller, and brings it into this replica's mirror.
+    async fn change<T, F>(&self, change: impl FnOnce(Write) -> F) -> Result<T, AuthorityError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<Changed<T>, AuthorityError>> + Send + 'static,
+    {
+        let write = self.store().write().await?;
+        let ended = self.shared.changes.spawn(change(write)).await;
         let changed = ended.map_err(|error| AuthorityError::Defect(format!("a change panicked: {error}")))??;
         if let Some(revision) = changed.revision {
             self.shared.refresher.reach(revision, limits::OWN_MIRROR_WAIT).await;

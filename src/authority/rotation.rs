@@ -10,6 +10,7 @@ use crate::domain::{
     secret::Secret,
 };
 use crate::random;
+use crate::store::Write;
 
 use super::{
     Authority, AuthorityError, Changed,
@@ -17,6 +18,19 @@ use super::{
     keys::{Created, load},
     replays::{ReplayRequest, replay_of},
 };
+
+/// What a caller asks of a rotation.
+#[derive(Debug, Clone)]
+pub struct RotationRequest {
+    /// Which key.
+    pub name: KeyName,
+    /// How.
+    pub rotation: Rotation,
+    /// The revision the caller saw, or 0.
+    pub expected: Revision,
+    /// The `request_id`.
+    pub replay: Option<ReplayRequest>,
+}
 
 /// Both keys after a rotation, and the new one's secret.
 #[derive(Debug, Clone)]
@@ -30,31 +44,22 @@ pub struct RotatedKey {
 impl Authority {
     /// Rotates a key. Needs `keys.write` of the tenant and every right that the key carries, or `keys.self` for an own key
     /// no wider than the calling one: the caller learns a secret with the key's whole reach.
-    pub async fn rotate_key(
-        &self,
-        call: Call,
-        name: KeyName,
-        rotation: Rotation,
-        expected: Revision,
-        replay: Option<ReplayRequest>,
-    ) -> Result<RotatedKey, AuthorityError> {
-        call.see(&name.owner.tenant, || Resource::key(&name))?;
-        call.caller.require_owner(&name.owner, Right::KeysWrite)?;
+    pub async fn rotate_key(&self, call: Call, wanted: RotationRequest) -> Result<RotatedKey, AuthorityError> {
+        call.see(&wanted.name.owner.tenant, || Resource::key(&wanted.name))?;
+        call.caller.require_owner(&wanted.name.owner, Right::KeysWrite)?;
         let secret = Secret::generate(KeyId::from_random(random::bytes()?), random::fill)?;
         let authority = self.clone();
-        self.change(async move { authority.rotate(call, name, rotation, expected, secret, replay).await }).await
+        self.change(move |write| async move { authority.rotate(write, call, wanted, secret).await }).await
     }
 
     async fn rotate(
         &self,
+        write: Write,
         call: Call,
-        name: KeyName,
-        rotation: Rotation,
-        expected: Revision,
+        wanted: RotationRequest,
         secret: Secret,
-        replay: Option<ReplayRequest>,
     ) -> Result<Changed<RotatedKey>, AuthorityError> {
-        let write = self.store().write().await?;
+        let RotationRequest { name, rotation, expected, replay } = wanted;
         let key = load(&write, &name).await?;
         if let Some(replayed) = self.replay(&write, &call, replay.as_ref()).await? {
             let successor = load(&write, &name.sibling(replayed.key_id())).await?;

@@ -35,13 +35,7 @@ impl KeyService for Keys {
         let call = self.desk.admit(&request, "claviger.v1.KeyService/CreateKey", &WRITERS).await?;
         let now = call.now;
         let wanted = self.desk.answer(&call, keys::create(request.get_ref()))?;
-        let creating = self.desk.authority().create_key(
-            call.clone(),
-            wanted.owner,
-            wanted.new,
-            wanted.expiry_field,
-            wanted.replay,
-        );
+        let creating = self.desk.authority().create_key(call.clone(), wanted);
         let created = self.desk.answer(&call, creating.await)?;
         let (key, secret) = (keys::write(&created.key, now), created.secret.reveal().to_owned());
         Ok(Response::new(v1::CreateKeyResponse { key: Some(key), secret }))
@@ -119,13 +113,7 @@ impl KeyService for Keys {
     ) -> Result<Response<v1::RotateKeyResponse>, Status> {
         let call = self.desk.admit(&request, "claviger.v1.KeyService/RotateKey", &WRITERS).await?;
         let wanted = self.desk.answer(&call, keys::rotate(request.get_ref()))?;
-        let rotating = self.desk.authority().rotate_key(
-            call.clone(),
-            wanted.name,
-            wanted.rotation,
-            wanted.expected,
-            wanted.replay,
-        );
+        let rotating = self.desk.authority().rotate_key(call.clone(), wanted);
         let rotated = self.desk.answer(&call, rotating.await)?;
         Ok(Response::new(v1::RotateKeyResponse {
             key: Some(keys::write(&rotated.created.key, call.now)),

@@ -3,7 +3,7 @@
 use prost_types::Duration;
 use sha2::{Digest, Sha256};
 
-use crate::authority::replays::ReplayRequest;
+use crate::authority::{keys::CreationRequest, replays::ReplayRequest, rotation::RotationRequest};
 use crate::domain::{
     Refusal, Revision, Time,
     ids::{KeyName, KeyParent, ServiceUserName},
@@ -36,30 +36,6 @@ const IMMUTABLE: [&str; 13] = [
     "revision",
 ];
 
-/// A CreateKeyRequest.
-pub struct Create {
-    /// The owner-to-be.
-    pub owner: ServiceUserName,
-    /// What was decided.
-    pub new: NewKey,
-    /// The field to blame for a wrong expiry.
-    pub expiry_field: &'static str,
-    /// The `request_id`.
-    pub replay: Option<ReplayRequest>,
-}
-
-/// A RotateKeyRequest.
-pub struct Rotate {
-    /// Which key.
-    pub name: KeyName,
-    /// How.
-    pub rotation: Rotation,
-    /// The revision the caller saw, or 0.
-    pub expected: Revision,
-    /// The `request_id`.
-    pub replay: Option<ReplayRequest>,
-}
-
 /// An UpdateKeyRequest.
 pub struct Update {
     /// Which key.
@@ -71,7 +47,7 @@ pub struct Update {
 }
 
 /// Reads a CreateKeyRequest.
-pub fn create(request: &v1::CreateKeyRequest) -> Result<Create, Refusal> {
+pub fn create(request: &v1::CreateKeyRequest) -> Result<CreationRequest, Refusal> {
     let mut fields = Fields::default();
     let owner = fields.take("parent", ServiceUserName::parse(&request.parent));
     let absent = v1::Key::default();
@@ -91,13 +67,13 @@ pub fn create(request: &v1::CreateKeyRequest) -> Result<Create, Refusal> {
             networks: networks?,
             expiry: expiry?,
         };
-        Some(Create { owner: owner?, new, expiry_field, replay: replay? })
+        Some(CreationRequest { owner: owner?, new, expiry_field, replay: replay? })
     };
     fields.finish(complete())
 }
 
 /// Reads a RotateKeyRequest.
-pub fn rotate(request: &v1::RotateKeyRequest) -> Result<Rotate, Refusal> {
+pub fn rotate(request: &v1::RotateKeyRequest) -> Result<RotationRequest, Refusal> {
     let mut fields = Fields::default();
     let name = fields.take("name", KeyName::parse(&request.name));
     let grace = match &request.grace_period {
@@ -110,7 +86,7 @@ pub fn rotate(request: &v1::RotateKeyRequest) -> Result<Rotate, Refusal> {
     let replay = replay(&mut fields, &request.request_id, "RotateKey", request);
     let complete = || {
         let rotation = Rotation { grace: grace?, expiry: expiry?, expiry_field };
-        Some(Rotate { name: name?, rotation, expected: expected?, replay: replay? })
+        Some(RotationRequest { name: name?, rotation, expected: expected?, replay: replay? })
     };
     fields.finish(complete())
 }
