@@ -14,6 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // google.rpc.Status is the one of tonic-types, so that batch errors and call errors are built alike.
         .extern_path(".google.rpc", "::tonic_types::pb")
+        // These hold a secret; `proto` says how they print.
+        .skip_debug([".claviger.v1.VerifyRequest", ".claviger.v1.CreateKeyResponse", ".claviger.v1.RotateKeyResponse"])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -86,6 +86,7 @@ pub struct Running {
     authority: Authority,
     serving: JoinHandle<()>,
     health: HealthReporter,
+    reporting: CancellationToken,
     stop_serving: CancellationToken,
     stop_everything: CancellationToken,
     changes: TaskTracker,
@@ -117,7 +118,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     }
     tracing::info!(keys = mirror.len(), "the mirror is loaded");
 
-    let rehash = Arc::new(RehashQueue::new(Arc::clone(&peppers)));
+    let rehash = Arc::new(RehashQueue::new(Arc::clone(&peppers), &store.pepper_registrations().await?));
     let verifier = Arc::new(Verifier::new(
         mirror,
         refresher.clone(),
@@ -130,10 +131,12 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let authority = Authority::new(store.clone(), refresher.clone(), peppers, clock.clone(), changes.clone());
     let scheduler = jobs::start(authority.clone()).await?;
     in_background(&stop_everything, move_to_current_pepper(rehash, store.clone(), clock.clone()));
-    in_background(&stop_everything, write_denials(authority.clone()));
+    let denying = authority.clone();
+    in_background(&stop_everything, async move { denying.write_denials().await });
 
     let (health, health_service) = grpc::health::service();
-    in_background(&stop_serving, grpc::health::report(health.clone(), Arc::clone(&verifier), refresher));
+    let reporting = stop_everything.child_token();
+    in_background(&reporting, grpc::health::report(health.clone(), Arc::clone(&verifier), refresher));
     let routes = grpc::routes(&verifier, &authority, &clock, health_service)?;
     let serving = tokio::spawn(grpc::server::serve(listener, routes, stop_serving.clone()));
     let (folder, first_start) = (installation.folder, installation.first_start);
@@ -145,6 +148,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         authority,
         serving,
         health,
+        reporting,
         stop_serving,
         stop_everything,
         changes,
@@ -182,8 +186,9 @@ impl Running {
 
     /// Says NOT_SERVING, lets running calls and changes end, and stops.
     pub async fn stop(mut self) {
-        self.stop_serving.cancel();
+        self.reporting.cancel();
         grpc::health::report_leaving(&self.health).await;
+        self.stop_serving.cancel();
         // Never fails: the task neither panics nor is aborted.
         let _ = self.serving.await;
         self.changes.close();
@@ -221,11 +226,14 @@ async fn open(settings: &Settings, clock: &Clock) -> Result<Installation, AppErr
     let target = target(settings, &folder);
     Store::prepare_schema(&target).await?;
     let store = Store::connect(&target, APPLICATION_NAME).await?;
+    if let Some(time) = store.feed().look().await?.database_time {
+        clock.follow(time);
+    }
     let peppers = peppers(settings, &folder, &store).await?;
     let prepared = settings.root_key_file.as_deref().map(read_secret).transpose()?;
     let keep = |secret: &_| folder.keep_root_key(secret).map_err(|error| error.to_string());
     let first_start = first_start(&store, peppers.current(), prepared, clock.now(), keep).await;
-    settle_root_keys(&folder, &store).await?;
+    settle_root_keys(&folder, &store, first_start.is_ok()).await?;
     let first_start = first_start?;
     check_peppers(&store, &peppers, clock.now()).await.map_err(|error| match error {
         CheckError::Pepper(error) => AppError::Pepper(error),
@@ -247,12 +255,14 @@ async fn peppers(settings: &Settings, folder: &DataFolder, store: &Store) -> Res
     Ok(read_peppers(&file)?)
 }
 
-/// Secrets that were kept aside, by this start or one that died: those that were committed become `root.key`.
-async fn settle_root_keys(folder: &DataFolder, store: &Store) -> Result<(), AppError> {
+/// Secrets that were kept aside, by this start or one that died: those that were committed become `root.key`. The others
+/// are thrown away only when it is `certain` that nobody's first start is still under way.
+async fn settle_root_keys(folder: &DataFolder, store: &Store, certain: bool) -> Result<(), AppError> {
     for secret in folder.pending_root_keys()? {
         match store.key(&ServiceUserName::root().key(secret.key_id())).await? {
             Some(_) => folder.confirm_root_key(&secret)?,
-            None => folder.discard_root_key(&secret)?,
+            None if certain => folder.discard_root_key(&secret)?,
+            None => {}
         }
     }
     Ok(())
@@ -270,8 +280,4 @@ async fn move_to_current_pepper(rehash: Arc<RehashQueue>, store: Store, clock: C
         Ok::<_, random::NoRandomness>(own_event(id, TenantId::system(), "peppers/current".to_owned(), now))
     };
     rehash.run(&store, event).await;
-}
-
-async fn write_denials(authority: Authority) {
-    authority.write_denials().await;
 }

@@ -1,33 +1,34 @@
 //! Logs, and traces by OTLP when an endpoint is set. Never a secret: calls are logged by method, request id and outcome, and
 //! the crates below us that could print a frame are kept quiet whatever the filter says.
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use prost::Message;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tracing::{Span, debug_span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::{LogFormat, Settings};
+use crate::proto::DESCRIPTORS;
 
+const REFLECTION: [&str; 2] = [
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 /// Spans and events of calls.
 const CALLS: &str = "claviger::call";
-/// Crates that print frames, statements or headers at TRACE, or chatter.
-const QUIET: [&str; 8] = [
-    "h2=warn",
-    "hyper=warn",
-    "hyper_util=warn",
-    "sqlx=warn",
-    "sea_orm=warn",
-    "rustls=warn",
-    "tower=warn",
-    "tokio_cron_scheduler=warn",
-];
+/// Crates that print frames, statements or headers at TRACE, or chatter: kept quiet whatever the filter says.
+const QUIET: [&str; 9] =
+    ["h2", "hyper", "hyper_util", "tonic", "tower", "rustls", "sqlx", "sea_orm", "tokio_cron_scheduler"];
 
 /// Flushes what is still to be exported when it is dropped.
 pub struct Telemetry {
@@ -47,10 +48,9 @@ pub enum TelemetryError {
 
 /// Starts logging to standard error, and exporting when an endpoint is set. Must run inside a tokio runtime.
 pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
-    let filter = QUIET
-        .iter()
-        .filter_map(|quiet| quiet.parse().ok())
-        .fold(EnvFilter::new(&settings.log), EnvFilter::add_directive);
+    let quiet = Targets::new().with_default(LevelFilter::TRACE);
+    let quiet = quiet.with_targets(QUIET.map(|name| (name, LevelFilter::WARN)));
+    let filter = EnvFilter::new(&settings.log).and(quiet);
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.log_format {
@@ -96,7 +96,7 @@ impl Drop for Telemetry {
 /// and reflection cost no line unless somebody debugs.
 #[must_use]
 pub fn call_span(path: &str, request_id: &str, headers: &HeaderMap) -> Span {
-    let method = path.trim_start_matches('/');
+    let method = known_method(path);
     let span = if is_control_plane(path) {
         info_span!(target: CALLS, "call", otel.name = method, otel.kind = "server", request_id)
     } else {
@@ -110,6 +110,28 @@ pub fn call_span(path: &str, request_id: &str, headers: &HeaderMap) -> Span {
         }
     }
     span
+}
+
+/// The method of a path; whatever else a client writes there, a secret perhaps, is not repeated.
+fn known_method(path: &str) -> &str {
+    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let sets = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
+        sets.into_iter().filter_map(|set| FileDescriptorSet::decode(set).ok()).flat_map(methods).collect()
+    });
+    let method = path.strip_prefix('/').unwrap_or(path);
+    if METHODS.contains(method) || REFLECTION.contains(&method) { method } else { "unknown" }
+}
+
+fn methods(set: FileDescriptorSet) -> Vec<String> {
+    let mut methods = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            let name =
+                |method: &MethodDescriptorProto| format!("{}.{}/{}", file.package(), service.name(), method.name());
+            methods.extend(service.method.iter().map(name));
+        }
+    }
+    methods
 }
 
 fn is_control_plane(path: &str) -> bool {

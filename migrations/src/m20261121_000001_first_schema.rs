@@ -124,7 +124,6 @@ const STATEMENTS: &[&str] = &[
         caller      {text}  NOT NULL,
         request_id  {text}  NOT NULL,
         fingerprint {bytes} NOT NULL CHECK (length(fingerprint) = 32),
-        key_id      {text}  NOT NULL CHECK (length(key_id) = 22),
         sealed      {bytes} NOT NULL,
         expire_time {time}  NOT NULL,
         PRIMARY KEY (caller, request_id)

@@ -27,8 +27,6 @@ pub struct CreationRequest {
     pub owner: ServiceUserName,
     /// What was decided about it.
     pub new: NewKey,
-    /// The request's field to blame for a wrong expiry.
-    pub expiry_field: &'static str,
     /// The `request_id`.
     pub replay: Option<ReplayRequest>,
 }
@@ -45,18 +43,22 @@ pub struct Created {
 impl Authority {
     /// Makes a key. Needs `keys.write` of the tenant, or `keys.self` for an own key no wider than the calling one.
     pub async fn create_key(&self, call: Call, wanted: CreationRequest) -> Result<Created, AuthorityError> {
-        let CreationRequest { owner, new, expiry_field, replay } = wanted;
+        let CreationRequest { owner, new, replay } = wanted;
         call.see(&owner.tenant, || Resource::service_user(&owner))?;
         call.caller.require_owner(&owner, Right::KeysWrite)?;
         call.caller.require_held(&new.scopes)?;
         let id = KeyId::from_random(random::bytes()?);
         let secret = Secret::generate(id, random::fill)?;
         let name = KeyName { owner, id };
-        let key = Key::create(name, new, Some(call.caller.key.clone()), expiry_field, call.now)?;
+        let key = Key::create(name, new, Some(call.caller.key.clone()), call.now)?;
         call.caller.require_no_wider(&key)?;
         let created = Created { key, secret };
         let authority = self.clone();
-        self.change(move |write| async move { authority.insert_created(write, call, created, replay).await }).await
+        self.change(
+            &call.clone(),
+            move |write| async move { authority.insert_created(write, call, created, replay).await },
+        )
+        .await
     }
 
     async fn insert_created(
@@ -73,12 +75,12 @@ impl Authority {
         }
         if let Some(replayed) = self.replay(&write, &call, replay.as_ref()).await? {
             let key = load(&write, &owner.key(replayed.key_id())).await?;
-            return Ok(Changed::nothing(Created { key, secret: replayed }));
+            return Ok(Changed::at(key.revision, Created { key, secret: replayed }));
         }
         self.insert_key(&write, &created, false, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
-            write.insert_replay(&replay_of(&call, request, created.key.name.id, sealed), call.now).await?;
+            write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;
         }
         let event = call.event(&created.key.name.owner.tenant, created.key.name.to_string());
         created.key.revision = write.commit(event).await?;
@@ -186,7 +188,7 @@ impl Authority {
     pub async fn delete_key(&self, call: Call, name: KeyName, expected: Revision) -> Result<Key, AuthorityError> {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.owner.tenant, || Resource::key(&name))?;
-        self.change(move |write| async move {
+        self.change(&call.clone(), move |write| async move {
             let key = write.key(&name).await?.ok_or_else(|| Refusal::NotFound(Resource::key(&name)))?;
             require_revision(&name, expected, key.revision)?;
             let transition = key.delete(call.now);
@@ -202,7 +204,7 @@ impl Authority {
         expected: Revision,
         rule: impl FnOnce(Key, &Call) -> Result<Transition, Refusal> + Send + 'static,
     ) -> Result<Key, AuthorityError> {
-        self.change(move |write| async move {
+        self.change(&call.clone(), move |write| async move {
             let key = load(&write, &name).await?;
             require_revision(&name, expected, key.revision)?;
             let transition = rule(key, &call)?;
@@ -220,7 +222,7 @@ pub(super) async fn load(write: &Write, name: &KeyName) -> Result<Key, Authority
 
 async fn save(write: Write, call: &Call, transition: Transition) -> Result<Changed<Key>, AuthorityError> {
     match transition {
-        Transition::Unchanged(key) => Ok(Changed::nothing(key)),
+        Transition::Unchanged(key) => Ok(Changed::at(key.revision, key)),
         Transition::Changed(mut key) => {
             write.update_key(&key).await?;
             key.revision = write.commit(call.event(&key.name.owner.tenant, key.name.to_string())).await?;

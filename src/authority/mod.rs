@@ -19,6 +19,7 @@ pub mod tenants;
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 use crate::clock::Clock;
 use crate::domain::{Refusal, Revision, limits, page::PageTokens, pepper::Peppers};
@@ -26,6 +27,7 @@ use crate::random::NoRandomness;
 use crate::store::{Store, StoreError, Write};
 use crate::verify::refresh::Refresher;
 
+use call::Call;
 use denials::Denials;
 use replays::ReplaySeal;
 
@@ -58,6 +60,9 @@ pub enum AuthorityError {
     /// No secret could be made.
     #[error(transparent)]
     Random(#[from] NoRandomness),
+    /// The calling key ended or was narrowed while it called.
+    #[error("the calling key is not what it was when it called")]
+    CallerEnded,
     /// A defect of ours.
     #[error("defect: {0}")]
     Defect(String),
@@ -67,8 +72,8 @@ impl Authority {
     /// Puts the parts together. `changes` tracks running changes, so that shutdown can wait for them.
     #[must_use]
     pub fn new(store: Store, refresher: Refresher, peppers: Arc<Peppers>, clock: Clock, changes: TaskTracker) -> Self {
-        let page_tokens = PageTokens::new(peppers.current());
-        let replay_seal = ReplaySeal::new(peppers.current());
+        let page_tokens = PageTokens::new(&peppers);
+        let replay_seal = ReplaySeal::new(&peppers);
         let denials = Denials::default();
         let shared = Shared { store, refresher, peppers, clock, changes, denials, page_tokens, replay_seal };
         Self { shared: Arc::new(shared) }
@@ -92,33 +97,35 @@ impl Authority {
 
     /// Waits for a turn to write, as long as the caller does; then runs the change to its end, whatever becomes of the
     /// caller, and brings it into this replica's mirror.
-    async fn change<T, F>(&self, change: impl FnOnce(Write) -> F) -> Result<T, AuthorityError>
+    ///
+    /// The caller was recognised from the mirror, which may be a moment behind. In its turn, when nothing can overtake it
+    /// any more, the change asks the store itself: a key revoked on another replica changes nothing after that.
+    async fn change<T, F>(&self, call: &Call, change: impl FnOnce(Write) -> F) -> Result<T, AuthorityError>
     where
         T: Send + 'static,
         F: Future<Output = Result<Changed<T>, AuthorityError>> + Send + 'static,
     {
         let write = self.store().write().await?;
-        let ended = self.shared.changes.spawn(change(write)).await;
-        let changed = ended.map_err(|error| AuthorityError::Defect(format!("a change panicked: {error}")))??;
-        if let Some(revision) = changed.revision {
-            self.shared.refresher.reach(revision, limits::OWN_MIRROR_WAIT).await;
+        let now = write.usable_key(&call.caller.key, call.now).await?;
+        if !now.is_some_and(|key| key.scopes == call.caller.scopes && key.networks == call.caller.networks) {
+            return Err(AuthorityError::CallerEnded);
         }
+        let ended = self.shared.changes.spawn(change(write).instrument(Span::current())).await;
+        let changed = ended.map_err(|error| AuthorityError::Defect(format!("a change panicked: {error}")))??;
+        self.shared.refresher.reach(changed.revision, limits::OWN_MIRROR_WAIT).await;
         Ok(changed.answer)
     }
 }
 
-/// What a change answers, and the revision it took, if it took one.
+/// What a change answers, and the revision from which on it is true: its own, or an earlier one when there was nothing to
+/// change.
 struct Changed<T> {
     answer: T,
-    revision: Option<Revision>,
+    revision: Revision,
 }
 
 impl<T> Changed<T> {
     fn at(revision: Revision, answer: T) -> Self {
-        Self { answer, revision: Some(revision) }
-    }
-
-    fn nothing(answer: T) -> Self {
-        Self { answer, revision: None }
+        Self { answer, revision }
     }
 }

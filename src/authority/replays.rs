@@ -8,7 +8,11 @@ use chacha20poly1305::{
 };
 use zeroize::Zeroizing;
 
-use crate::domain::{Refusal, ids::KeyId, limits, pepper::Pepper, secret::Secret};
+use crate::domain::{
+    Refusal, limits,
+    pepper::{Pepper, Peppers},
+    secret::Secret,
+};
 use crate::random;
 use crate::store::{Replay, Write};
 
@@ -26,16 +30,19 @@ pub struct ReplayRequest {
     pub fingerprint: [u8; 32],
 }
 
-/// Seals secrets for the replay window.
+/// Seals secrets for the replay window: under the current pepper, and opens under every one, because replicas change over
+/// one after the other.
 pub struct ReplaySeal {
-    cipher: XChaCha20Poly1305,
+    current: XChaCha20Poly1305,
+    all: Vec<XChaCha20Poly1305>,
 }
 
 impl ReplaySeal {
-    /// A seal under a key derived from `pepper`, so that every replica opens it.
+    /// A seal under keys derived from `peppers`, so that every replica opens it.
     #[must_use]
-    pub fn new(pepper: &Pepper) -> Self {
-        Self { cipher: XChaCha20Poly1305::new((&*pepper.derive(LABEL)).into()) }
+    pub fn new(peppers: &Peppers) -> Self {
+        let cipher = |pepper: &Pepper| XChaCha20Poly1305::new((&*pepper.derive(LABEL)).into());
+        Self { current: cipher(peppers.current()), all: peppers.all().map(cipher).collect() }
     }
 
     pub(super) fn seal(
@@ -47,7 +54,7 @@ impl ReplaySeal {
         let nonce: [u8; NONCE_BYTES] = random::bytes()?;
         let bound = bound_to(call, request);
         let payload = Payload { msg: secret.reveal().as_bytes(), aad: &bound };
-        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload);
+        let sealed = self.current.encrypt(&XNonce::from(nonce), payload);
         let sealed = sealed.map_err(|_| AuthorityError::Defect("a secret could not be sealed".to_owned()))?;
         Ok([&nonce[..], &sealed].concat())
     }
@@ -55,8 +62,10 @@ impl ReplaySeal {
     fn open(&self, call: &Call, request: &ReplayRequest, sealed: &[u8]) -> Option<Secret> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let bound = bound_to(call, request);
-        let opened = self.cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &bound }).ok()?;
-        let opened = Zeroizing::new(opened);
+        let open = |cipher: &XChaCha20Poly1305| {
+            cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &bound }).ok()
+        };
+        let opened = Zeroizing::new(self.all.iter().find_map(open)?);
         Secret::parse(std::str::from_utf8(&opened).ok()?)
     }
 }
@@ -82,12 +91,11 @@ impl Authority {
 }
 
 /// The row that answers this request again.
-pub(super) fn replay_of(call: &Call, request: &ReplayRequest, key_id: KeyId, sealed: Vec<u8>) -> Replay {
+pub(super) fn replay_of(call: &Call, request: &ReplayRequest, sealed: Vec<u8>) -> Replay {
     Replay {
         caller: call.caller.key.to_string(),
         request_id: request.id.to_string(),
         fingerprint: request.fingerprint,
-        key_id,
         sealed,
         expire_time: call.now + limits::REPLAY_WINDOW,
     }

@@ -4,7 +4,7 @@ use crate::domain::{
     Refusal, Time,
     audit::event_id,
     ids::{KeyId, KeyName, ServiceUserName, TenantId},
-    key::{Expiry, Key, NewKey, Transition},
+    key::{Key, NewKey, Transition},
     pepper::Pepper,
     refusal::Resource,
     rights::Right,
@@ -47,7 +47,7 @@ pub(super) async fn insert(
 ) -> Result<Created, AuthorityError> {
     let owner = ServiceUserName::root();
     let name = KeyName { owner: owner.clone(), id: secret.key_id() };
-    let key = Key::create(name, new_root_key()?, None, "expire_time", now)?;
+    let key = Key::create(name, new_root_key()?, None, now)?;
     let slot = write.free_slot(&owner, now).await?.ok_or(Refusal::KeyLimit { owner, rotating: false })?;
     write.insert_key(&key, slot, &pepper.digest(&secret), pepper.id()).await?;
     Ok(Created { key, secret })
@@ -56,7 +56,11 @@ pub(super) async fn insert(
 async fn revoke_oldest(write: &Write, root: &ServiceUserName, now: Time) -> Result<(), AuthorityError> {
     let Some(oldest) = write.live_keys(root, now).await?.into_iter().next() else { return Ok(()) };
     match oldest.revoke(RevokeReason::replaced_by_new_root_key(), now)? {
-        Transition::Changed(revoked) => write.update_key(&revoked).await?,
+        Transition::Changed(revoked) => {
+            write.update_key(&revoked).await?;
+            let event = event_id(now, random::bytes()?);
+            write.note(own_event(event, TenantId::system(), revoked.name.to_string(), now)).await?;
+        }
         Transition::Unchanged(_) => {}
     }
     Ok(())
@@ -68,6 +72,6 @@ fn new_root_key() -> Result<NewKey, AuthorityError> {
         description: Description::default(),
         scopes: vec![Scope::parse(Right::Admin.scope()).map_err(AuthorityError::Defect)?],
         networks: Vec::new(),
-        expiry: Expiry::Unsaid,
+        expire_time: None,
     })
 }

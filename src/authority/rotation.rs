@@ -2,6 +2,7 @@
 
 use crate::domain::{
     Revision,
+    audit::event_id,
     ids::{KeyId, KeyName},
     key::Key,
     refusal::{Resource, require_revision},
@@ -49,7 +50,8 @@ impl Authority {
         call.caller.require_owner(&wanted.name.owner, Right::KeysWrite)?;
         let secret = Secret::generate(KeyId::from_random(random::bytes()?), random::fill)?;
         let authority = self.clone();
-        self.change(move |write| async move { authority.rotate(write, call, wanted, secret).await }).await
+        self.change(&call.clone(), move |write| async move { authority.rotate(write, call, wanted, secret).await })
+            .await
     }
 
     async fn rotate(
@@ -64,7 +66,7 @@ impl Authority {
         if let Some(replayed) = self.replay(&write, &call, replay.as_ref()).await? {
             let successor = load(&write, &name.sibling(replayed.key_id())).await?;
             let created = Created { key: successor, secret: replayed };
-            return Ok(Changed::nothing(RotatedKey { created, predecessor: key }));
+            return Ok(Changed::at(created.key.revision, RotatedKey { created, predecessor: key }));
         }
         require_revision(&name, expected, key.revision)?;
         call.caller.require_held(&key.scopes)?;
@@ -77,8 +79,11 @@ impl Authority {
         self.insert_key(&write, &created, true, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
-            write.insert_replay(&replay_of(&call, request, created.key.name.id, sealed), call.now).await?;
+            write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;
         }
+        let mut birth = call.event(&name.owner.tenant, created.key.name.to_string());
+        birth.id = event_id(call.now, random::bytes()?);
+        write.note(birth).await?;
         let revision = write.commit(call.event(&name.owner.tenant, name.to_string())).await?;
         predecessor.revision = revision;
         created.key.revision = revision;

@@ -3,7 +3,7 @@
 use crate::domain::{
     Refusal, Revision,
     ids::{ServiceUserName, TenantId},
-    owner::{OwnerState, ServiceUser},
+    owner::{OwnerState, ServiceUser, Tenant},
     page::{Page, Paged},
     refusal::{Resource, require_revision},
     rights::Right,
@@ -33,7 +33,7 @@ impl Authority {
     ) -> Result<ServiceUser, AuthorityError> {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.tenant, || Resource::tenant(&name.tenant))?;
-        self.change(move |write| async move {
+        self.change(&call.clone(), move |write| async move {
             let tenant = write.tenant(&name.tenant).await?.filter(|tenant| tenant.delete_time.is_none());
             if tenant.is_none() {
                 return Err(Refusal::NotFound(Resource::tenant(&name.tenant)).into());
@@ -127,13 +127,13 @@ impl Authority {
     ) -> Result<ServiceUser, AuthorityError> {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.tenant, || Resource::service_user(&name))?;
-        self.change(move |write| async move {
+        self.change(&call.clone(), move |write| async move {
             let found = write.service_user(&name).await?;
             let mut service_user = found.ok_or_else(|| Refusal::NotFound(Resource::service_user(&name)))?;
             require_revision(&name, expected, service_user.revision)?;
             service_user.require_unprotected()?;
             if service_user.delete_time.is_some() {
-                return Ok(Changed::nothing(service_user));
+                return Ok(Changed::at(service_user.revision, service_user));
             }
             if !force && write.has_live_keys(&name.tenant, Some(&name.id), call.now).await? {
                 return Err(Refusal::LiveKeysExist(name.to_string()).into());
@@ -155,14 +155,14 @@ impl Authority {
     ) -> Result<ServiceUser, AuthorityError> {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.tenant, || Resource::service_user(&name))?;
-        self.change(move |write| async move {
+        self.change(&call.clone(), move |write| async move {
             let found = write.service_user(&name).await?.filter(|found| found.delete_time.is_none());
             let before = found.ok_or_else(|| Refusal::NotFound(Resource::service_user(&name)))?;
             require_revision(&name, expected, before.revision)?;
             let mut after = before.clone();
             change(&mut after)?;
             if after == before {
-                return Ok(Changed::nothing(before));
+                return Ok(Changed::at(before.revision, before));
             }
             if before.state == OwnerState::Disabled && after.state == OwnerState::Enabled {
                 let scopes = write.live_scopes(&name.tenant, Some(&name.id), call.now).await?;
@@ -176,11 +176,9 @@ impl Authority {
 }
 
 /// Refuses a parent that doesn't exist, instead of answering an empty list.
-pub(super) async fn require_tenant(store: &Store, id: &TenantId) -> Result<(), AuthorityError> {
-    match store.tenant(id).await? {
-        Some(_) => Ok(()),
-        None => Err(Refusal::NotFound(Resource::tenant(id)).into()),
-    }
+pub(super) async fn require_tenant(store: &Store, id: &TenantId) -> Result<Tenant, AuthorityError> {
+    let found = store.tenant(id).await?;
+    Ok(found.ok_or_else(|| Refusal::NotFound(Resource::tenant(id)))?)
 }
 
 async fn save(

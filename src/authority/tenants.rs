@@ -23,7 +23,7 @@ impl Authority {
         display_name: DisplayName,
     ) -> Result<Tenant, AuthorityError> {
         call.caller.require(Right::Admin)?;
-        self.change(move |write| async move {
+        self.change(&call.clone(), move |write| async move {
             if write.tenant(&id).await?.is_some() {
                 return Err(Refusal::IdTaken(Resource::tenant(&id)).into());
             }
@@ -100,13 +100,13 @@ impl Authority {
         expected: Revision,
     ) -> Result<Tenant, AuthorityError> {
         call.caller.require(Right::Admin)?;
-        self.change(move |write| async move {
+        self.change(&call.clone(), move |write| async move {
             let found = write.tenant(&id).await?;
             let mut tenant = found.ok_or_else(|| Refusal::NotFound(Resource::tenant(&id)))?;
             require_revision(id.name(), expected, tenant.revision)?;
             tenant.require_unprotected()?;
             if tenant.delete_time.is_some() {
-                return Ok(Changed::nothing(tenant));
+                return Ok(Changed::at(tenant.revision, tenant));
             }
             if !force && write.has_live_keys(&id, None, call.now).await? {
                 return Err(Refusal::LiveKeysExist(id.name()).into());
@@ -127,14 +127,14 @@ impl Authority {
         change: impl FnOnce(&mut Tenant) -> Result<(), Refusal> + Send + 'static,
     ) -> Result<Tenant, AuthorityError> {
         call.see(&id, || Resource::tenant(&id))?;
-        self.change(move |write| async move {
+        self.change(&call.clone(), move |write| async move {
             let found = write.tenant(&id).await?.filter(|tenant| tenant.delete_time.is_none());
             let before = found.ok_or_else(|| Refusal::NotFound(Resource::tenant(&id)))?;
             require_revision(id.name(), expected, before.revision)?;
             let mut after = before.clone();
             change(&mut after)?;
             if after == before {
-                return Ok(Changed::nothing(before));
+                return Ok(Changed::at(before.revision, before));
             }
             if before.state == OwnerState::Disabled && after.state == OwnerState::Enabled {
                 require_held_by_all(&write, &call.caller, &id, call.now).await?;

@@ -9,10 +9,11 @@
 
 use super::{
     Refusal, Revision, Span, Time,
-    ids::{KeyId, KeyName},
+    ids::{KeyId, KeyName, TenantId},
     limits,
     network::Network,
     refusal::{DeadEnd, FieldViolation},
+    rights::Right,
     scope::Scope,
     text::{Description, DisplayName, RevokeReason},
 };
@@ -82,19 +83,8 @@ pub struct NewKey {
     pub scopes: Vec<Scope>,
     /// Where it may be used from.
     pub networks: Vec<Network>,
-    /// How long it lives.
-    pub expiry: Expiry,
-}
-
-/// How long a new key lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expiry {
-    /// Not said: never for a new key, the predecessor's original lifetime for a successor.
-    Unsaid,
-    /// Until this instant.
-    At(Time),
-    /// For this long.
-    For(Span),
+    /// When it expires, checked by [`check_expire_time`]; `None` = never.
+    pub expire_time: Option<Time>,
 }
 
 /// An edit: `Some` for each field the mask names.
@@ -121,21 +111,8 @@ pub enum Transition {
     Changed(Key),
 }
 
-impl Expiry {
-    /// The instant of expiry of a key made `now`, checked to lie in the future and within 100 years.
-    /// `field` is the request's field to blame.
-    pub fn resolve(self, now: Time, field: &'static str) -> Result<Option<Time>, Refusal> {
-        let time = match self {
-            Self::Unsaid => return Ok(None),
-            Self::At(time) => time,
-            Self::For(span) => now + span.clamp(Span::zero(), limits::LIFETIME),
-        };
-        check_expire_time(time, now).map_err(|why| Refusal::Invalid(vec![FieldViolation::new(field, why)]))?;
-        Ok(Some(time))
-    }
-}
-
-fn check_expire_time(time: Time, now: Time) -> Result<(), String> {
+/// Whether a key may be made to expire at `time`: in the future, and within 100 years.
+pub fn check_expire_time(time: Time, now: Time) -> Result<(), String> {
     if time <= now {
         return Err("must lie in the future".to_owned());
     }
@@ -160,15 +137,8 @@ pub fn expires_soon(expire_time: Option<Time>, now: Time) -> bool {
 
 impl Key {
     /// Makes a key, ENABLED, from what a caller decided.
-    pub fn create(
-        name: KeyName,
-        new: NewKey,
-        creator: Option<KeyName>,
-        expiry_field: &'static str,
-        now: Time,
-    ) -> Result<Self, Refusal> {
-        check_admin_scope(&name, &new.scopes, "key.scopes")?;
-        let expire_time = new.expiry.resolve(now, expiry_field)?;
+    pub fn create(name: KeyName, new: NewKey, creator: Option<KeyName>, now: Time) -> Result<Self, Refusal> {
+        check_admin_scopes(&name.owner.tenant, &new.scopes).map_err(Refusal::Invalid)?;
         Ok(Self {
             name,
             display_name: new.display_name,
@@ -176,8 +146,8 @@ impl Key {
             state: KeyState::Enabled,
             scopes: new.scopes,
             networks: new.networks,
-            expire_time,
-            lifetime: expire_time.map(|end| end - now),
+            expire_time: new.expire_time,
+            lifetime: new.expire_time.map(|end| end - now),
             create_time: now,
             update_time: now,
             delete_time: None,
@@ -195,12 +165,6 @@ impl Key {
             KeyState::Enabled | KeyState::Disabled if is_expired(self.expire_time, now) => KeyState::Expired,
             KeyState::Enabled | KeyState::Disabled | KeyState::Revoked { .. } | KeyState::Expired => self.state.clone(),
         }
-    }
-
-    /// Whether it can still verify, now or after Enable.
-    #[must_use]
-    pub fn is_live(&self, now: Time) -> bool {
-        self.delete_time.is_none() && matches!(self.state_at(now), KeyState::Enabled | KeyState::Disabled)
     }
 
     /// DISABLED → ENABLED.
@@ -251,7 +215,7 @@ impl Key {
         edited.description = edit.description.unwrap_or(edited.description);
         edited.scopes = edit.scopes.unwrap_or(edited.scopes);
         edited.networks = edit.networks.unwrap_or(edited.networks);
-        check_admin_scope(&edited.name, &edited.scopes, "key.scopes")?;
+        check_admin_scopes(&edited.name.owner.tenant, &edited.scopes).map_err(Refusal::Invalid)?;
         if let Some(expire_time) = edit.expire_time {
             edited.set_expire_time(expire_time, now)?;
         }
@@ -303,15 +267,13 @@ impl Key {
     }
 }
 
-fn check_admin_scope(name: &KeyName, scopes: &[Scope], field: &str) -> Result<(), Refusal> {
-    use super::rights::Right;
-    match scopes.iter().position(|scope| scope.right() == Some(Right::Admin)) {
-        Some(index) if !name.owner.tenant.is_system() => Err(Refusal::Invalid(vec![FieldViolation::new(
-            format!("{field}[{index}]"),
-            "claviger:admin is only for keys of tenant system".to_owned(),
-        )])),
-        _ => Ok(()),
-    }
+/// `claviger:admin` is only for keys of tenant `system`: every such scope elsewhere is named.
+pub fn check_admin_scopes(tenant: &TenantId, scopes: &[Scope]) -> Result<(), Vec<FieldViolation>> {
+    let admin = |(index, scope): (usize, &Scope)| (scope.right() == Some(Right::Admin)).then_some(index);
+    let why = "claviger:admin is only for keys of tenant system";
+    let wrong = |index| FieldViolation::new(format!("key.scopes[{index}]"), why);
+    let violations: Vec<_> = scopes.iter().enumerate().filter_map(admin).map(wrong).collect();
+    if tenant.is_system() || violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
 /// Whether a key ended so long ago that Verify no longer tells it from one that never was: 30 days after it was revoked,

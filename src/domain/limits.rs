@@ -52,6 +52,8 @@ pub const REPLAY_WINDOW: Span = Span::minutes(10);
 pub const DEFAULT_PAGE_SIZE: u64 = 100;
 /// Most entries of a page.
 pub const PAGE_SIZE: u64 = 500;
+/// Bytes of the entries of a page; a longer one is cut, below what every client takes by default.
+pub const PAGE_BYTES: usize = 960 << 10;
 /// Characters of a page token.
 pub const PAGE_TOKEN_CHARACTERS: usize = 512;
 /// Questions of one BatchVerify.
@@ -99,6 +101,10 @@ pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 pub const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
 /// Time to get a connection, from the pool or a new one.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a PostgreSQL connection that comes back to the pool may take to say that it is alive.
+pub const PING: Duration = Duration::from_secs(1);
+/// How long a change waits for its turn: below the call's deadline, so that it ends OVERLOADED and not too late.
+pub const TURN_WAIT: Duration = Duration::from_secs(8);
 /// How long one process waits for another's migration of the schema.
 pub const MIGRATION_WAIT: Duration = Duration::from_secs(60);
 /// Audit events written by one statement.
@@ -112,8 +118,6 @@ pub const FEED_PAGE: u64 = 1_000;
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Two looks at the feed are at least this far apart.
 pub const POLL_SPACING: Duration = Duration::from_millis(5);
-/// How long one look may take; a full first load has no such bound.
-pub const POLL_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a secret that doesn't match waits for a refresh: below the deadline, so that the answer is "the store can't be
 /// asked" rather than "too late".
 pub const MISS_WAIT: Duration = Duration::from_millis(200);

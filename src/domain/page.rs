@@ -3,9 +3,10 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{ids::KeyName, limits, pepper::Pepper};
+use super::{ids::KeyName, limits, pepper::Peppers};
 
 const LABEL: &str = "claviger.page-token.v1";
 const TAG_BYTES: usize = 16;
@@ -30,7 +31,8 @@ pub struct Paged<T> {
 
 /// Makes and checks page tokens.
 pub struct PageTokens {
-    key: Zeroizing<[u8; 32]>,
+    /// One for each pepper, the current one first.
+    keys: Vec<Zeroizing<[u8; 32]>>,
 }
 
 /// What a token is bound to: who asked, which list, with which filter.
@@ -67,16 +69,17 @@ impl<T> Paged<T> {
 }
 
 impl PageTokens {
-    /// Tokens under a key derived from `pepper`, so that every replica reads them.
+    /// Tokens under a key derived from the current pepper; those under retired ones are read too, because replicas change
+    /// over one after the other.
     #[must_use]
-    pub fn new(pepper: &Pepper) -> Self {
-        Self { key: pepper.derive(LABEL) }
+    pub fn new(peppers: &Peppers) -> Self {
+        Self { keys: peppers.all().map(|pepper| pepper.derive(LABEL)).collect() }
     }
 
     /// The token of the page after the entry `after`.
     #[must_use]
     pub fn seal(&self, binding: Binding<'_>, after: &str) -> String {
-        let mut bytes = self.tag(binding, after).to_vec();
+        let mut bytes = self.keys.first().map_or_else(Vec::new, |key| tag(key, binding, after).to_vec());
         bytes.extend_from_slice(after.as_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -91,37 +94,37 @@ impl PageTokens {
             return Err(wrong());
         }
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| wrong())?;
-        let (tag, after) = bytes.split_at_checked(TAG_BYTES).ok_or_else(wrong)?;
+        let (given, after) = bytes.split_at_checked(TAG_BYTES).ok_or_else(wrong)?;
         let after = std::str::from_utf8(after).map_err(|_| wrong())?;
-        let genuine: bool = subtle::ConstantTimeEq::ct_eq(tag, &self.tag(binding, after)[..]).into();
-        if genuine { Ok(Some(after.to_owned())) } else { Err(wrong()) }
+        let matches = |key: &Zeroizing<[u8; 32]>| -> bool { given.ct_eq(&tag(key, binding, after)[..]).into() };
+        if self.keys.iter().any(matches) { Ok(Some(after.to_owned())) } else { Err(wrong()) }
     }
+}
 
-    fn tag(&self, binding: Binding<'_>, after: &str) -> [u8; TAG_BYTES] {
-        let mut block = Zeroizing::new([0_u8; 64]);
-        block[..32].copy_from_slice(&self.key[..]);
-        let mut mac = Hmac::<Sha256>::new((&*block).into());
-        let caller = binding.caller.to_string();
-        // Length-prefixed, so that no two bindings spell the same bytes (reliability.md R10).
-        for part in
-            [caller.as_str(), binding.method, after].into_iter().chain(binding.filter.iter().map(String::as_str))
-        {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        let mut tag = [0; TAG_BYTES];
-        tag.copy_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
-        tag
+fn tag(key: &[u8; 32], binding: Binding<'_>, after: &str) -> [u8; TAG_BYTES] {
+    let mut block = Zeroizing::new([0_u8; 64]);
+    block[..32].copy_from_slice(key);
+    let mut mac = Hmac::<Sha256>::new((&*block).into());
+    let caller = binding.caller.to_string();
+    let parts = [caller.as_str(), binding.method, after];
+    // Length-prefixed, so that no two bindings spell the same bytes (reliability.md R10).
+    for part in parts.into_iter().chain(binding.filter.iter().map(String::as_str)) {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part.as_bytes());
     }
+    let mut tag = [0; TAG_BYTES];
+    tag.copy_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
+    tag
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::pepper::Pepper;
     use super::*;
 
     #[test]
     fn a_token_fits_only_its_own_list_filter_and_caller() {
-        let tokens = PageTokens::new(&Pepper::new(&[1; 32]));
+        let tokens = PageTokens::new(&Peppers::single(Pepper::new(&[1; 32])));
         let name = |text: &str| KeyName::parse(text).expect("a name");
         let id = super::super::ids::KeyId::from_random([5; 16]);
         let caller = name(&format!("tenants/a/serviceUsers/u/keys/{id}"));

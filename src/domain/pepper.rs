@@ -176,7 +176,7 @@ impl Peppers {
 fn parse_line(line: &str) -> Result<Pepper, String> {
     let mut bytes = Zeroizing::new([0_u8; 32]);
     let wrong = || "holds a line that is not 64 hexadecimal characters".to_owned();
-    if line.len() != 64 || !line.is_ascii() {
+    if line.len() != 64 || !line.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(wrong());
     }
     for (byte, index) in bytes.iter_mut().zip((0..64).step_by(2)) {

@@ -3,7 +3,7 @@
 use super::{
     Refusal, Span, Time,
     ids::{KeyId, KeyName},
-    key::{Expiry, Key, KeyState},
+    key::{Key, KeyState},
     limits,
     refusal::DeadEnd,
     text::RevokeReason,
@@ -14,10 +14,8 @@ use super::{
 pub struct Rotation {
     /// How long the predecessor still verifies, 0 to 30 days.
     pub grace: Span,
-    /// How long the successor lives.
-    pub expiry: Expiry,
-    /// The request's field to blame for a wrong expiry.
-    pub expiry_field: &'static str,
+    /// When the successor expires; `None` = after the predecessor's original lifetime, from now.
+    pub expire_time: Option<Time>,
 }
 
 /// Both keys after a rotation.
@@ -49,10 +47,7 @@ impl Rotation {
             KeyState::Revoked { .. } => return Err(key.refuse(DeadEnd::Revoked)),
             KeyState::Expired => return Err(key.refuse(DeadEnd::Expired)),
         }
-        let expire_time = match self.expiry {
-            Expiry::Unsaid => key.lifetime.map(|lifetime| now + lifetime),
-            said @ (Expiry::At(_) | Expiry::For(_)) => said.resolve(now, self.expiry_field)?,
-        };
+        let expire_time = self.expire_time.or_else(|| key.lifetime.map(|lifetime| now + lifetime));
         let made = Key {
             name: key.name.sibling(successor),
             expire_time,

@@ -40,8 +40,7 @@ impl AuditService for Audit {
         let ((parent, target), page) = self.desk.answer(&call, fields.finish(wanted))?;
         let listed = self.desk.authority().list_audit_events(&call, &parent, target, &page).await;
         let paged = self.desk.answer(&call, listed)?;
-        let next_page_token = listing.next_page_token(paged.next);
-        let audit_events = paged.entries.into_iter().map(audit::write).collect();
+        let (audit_events, next_page_token) = listing.write(paged, |event| event.id.to_string(), audit::write);
         Ok(Response::new(ListAuditEventsResponse { audit_events, next_page_token }))
     }
 }

@@ -1,10 +1,12 @@
 //! What every control-plane service does around a use case: let the call in, turn an error into a status, keep pages.
 
+use prost::Message;
 use tonic::{Request, Status};
 
 use crate::authority::{Authority, AuthorityError, call::Call};
 use crate::domain::{
-    page::{Binding, Page, PageTokens, parse_page_size},
+    limits,
+    page::{Binding, Page, PageTokens, Paged, parse_page_size},
     rights::Right,
 };
 
@@ -62,10 +64,27 @@ impl Listing<'_> {
         Some(Page { size: size?, after: after? })
     }
 
-    /// The `next_page_token`; empty on the last page.
-    #[must_use]
-    pub fn next_page_token(&self, next: Option<String>) -> String {
-        next.map_or_else(String::new, |after| self.tokens.seal(self.binding(), &after))
+    /// Writes a page as messages, and its `next_page_token`, empty on the last page. A page that would outgrow a message is
+    /// cut shorter. `id` is what the list is ordered by.
+    pub fn write<T, M: Message>(
+        &self,
+        paged: Paged<T>,
+        id: impl Fn(&T) -> String,
+        write: impl Fn(T) -> M,
+    ) -> (Vec<M>, String) {
+        let (mut messages, mut bytes, mut last, mut next) = (Vec::new(), 0, None, paged.next);
+        for entry in paged.entries {
+            let entry_id = id(&entry);
+            let message = write(entry);
+            bytes += message.encoded_len();
+            if bytes > limits::PAGE_BYTES && last.is_some() {
+                next = last;
+                break;
+            }
+            messages.push(message);
+            last = Some(entry_id);
+        }
+        (messages, next.map_or_else(String::new, |after| self.tokens.seal(self.binding(), &after)))
     }
 
     fn binding(&self) -> Binding<'_> {

@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use tokio::time::timeout;
 use tonic::transport::Endpoint;
 use tonic_health::ServingStatus;
 use tonic_health::pb::{
@@ -36,7 +37,7 @@ pub fn service() -> (HealthReporter, Service) {
     (reporter, service)
 }
 
-/// Reports what is, after each look at the store, for ever.
+/// Reports what is, after each look at the store and each second, for ever.
 pub async fn report(reporter: HealthReporter, verifier: Arc<Verifier>, mut refresher: Refresher) {
     let mut reported = None;
     loop {
@@ -46,7 +47,8 @@ pub async fn report(reporter: HealthReporter, verifier: Arc<Verifier>, mut refre
             set(&reporter, &STORING, state.1).await;
             reported = Some(state);
         }
-        refresher.looked().await;
+        // Looks that don't happen change something too: the mirror gets older.
+        let _ = timeout(limits::POLL_INTERVAL, refresher.looked()).await;
     }
 }
 

@@ -34,7 +34,7 @@ impl KeyService for Keys {
     ) -> Result<Response<v1::CreateKeyResponse>, Status> {
         let call = self.desk.admit(&request, "claviger.v1.KeyService/CreateKey", &WRITERS).await?;
         let now = call.now;
-        let wanted = self.desk.answer(&call, keys::create(request.get_ref()))?;
+        let wanted = self.desk.answer(&call, keys::create(request.get_ref(), &call))?;
         let creating = self.desk.authority().create_key(call.clone(), wanted);
         let created = self.desk.answer(&call, creating.await)?;
         let (key, secret) = (keys::write(&created.key, now), created.secret.reveal().to_owned());
@@ -57,8 +57,9 @@ impl KeyService for Keys {
         let page = listing.page(&mut fields, request.page_size, &request.page_token);
         let (filter, page) = self.desk.answer(&call, fields.finish(filter.zip(page)))?;
         let paged = self.desk.answer(&call, self.desk.authority().list_keys(&call, &filter, &page).await)?;
-        let keys = paged.entries.iter().map(|key| keys::write(key, call.now)).collect();
-        Ok(Response::new(v1::ListKeysResponse { keys, next_page_token: listing.next_page_token(paged.next) }))
+        let (keys, next_page_token) =
+            listing.write(paged, |key| key.name.id.to_string(), |key| keys::write(&key, call.now));
+        Ok(Response::new(v1::ListKeysResponse { keys, next_page_token }))
     }
 
     async fn update_key(
@@ -66,7 +67,7 @@ impl KeyService for Keys {
         request: Request<v1::UpdateKeyRequest>,
     ) -> Result<Response<v1::UpdateKeyResponse>, Status> {
         let call = self.desk.admit(&request, "claviger.v1.KeyService/UpdateKey", &WRITERS).await?;
-        let wanted = self.desk.answer(&call, keys::update(request.get_ref()))?;
+        let wanted = self.desk.answer(&call, keys::update(request.get_ref(), &call))?;
         let updating = self.desk.authority().update_key(call.clone(), wanted.name, wanted.edit, wanted.expected);
         let key = self.desk.answer(&call, updating.await)?;
         Ok(Response::new(v1::UpdateKeyResponse { key: Some(keys::write(&key, call.now)) }))
@@ -112,7 +113,7 @@ impl KeyService for Keys {
         request: Request<v1::RotateKeyRequest>,
     ) -> Result<Response<v1::RotateKeyResponse>, Status> {
         let call = self.desk.admit(&request, "claviger.v1.KeyService/RotateKey", &WRITERS).await?;
-        let wanted = self.desk.answer(&call, keys::rotate(request.get_ref()))?;
+        let wanted = self.desk.answer(&call, keys::rotate(request.get_ref(), call.now))?;
         let rotating = self.desk.authority().rotate_key(call.clone(), wanted);
         let rotated = self.desk.answer(&call, rotating.await)?;
         Ok(Response::new(v1::RotateKeyResponse {

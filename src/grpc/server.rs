@@ -2,10 +2,12 @@
 //! drained at the end.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Request;
@@ -15,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -56,6 +58,8 @@ pub async fn serve(listener: TcpListener, routes: Routes, stop: CancellationToke
             drop(place);
         });
     }
+    // Whoever comes now is refused at once and goes elsewhere, instead of waiting in the backlog.
+    drop(listener);
     connections.close();
     if timeout(limits::DRAIN, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "calls were still running when the time to drain was over");
@@ -70,43 +74,41 @@ struct Connection {
 
 impl Connection {
     async fn run(self, mut stream: TcpStream) {
-        let mut start = [0; PREFACE.len()];
-        match timeout(limits::HANDSHAKE, stream.read_exact(&mut start)).await {
-            Ok(Ok(_)) if start == *PREFACE => {}
-            Ok(Ok(_)) => {
+        let hello = timeout(limits::HANDSHAKE, read_preface(&mut stream));
+        match self.stop.run_until_cancelled(hello).await {
+            Some(Ok(Ok(true))) => {}
+            Some(Ok(Ok(false))) => {
                 // The peer may be gone already; there is nobody to tell then.
                 let _ = timeout(limits::HANDSHAKE, stream.write_all(TO_HTTP_1)).await;
                 return;
             }
-            Ok(Err(_)) | Err(_) => return,
+            Some(Ok(Err(_)) | Err(_)) | None => return,
         }
         if stream.set_nodelay(true).is_err() {
             return;
         }
         let (read, write) = stream.into_split();
-        let read = std::io::Cursor::new(start).chain(read);
+        let read = std::io::Cursor::new(PREFACE).chain(read);
         self.speak(tokio::io::join(read, write)).await;
     }
 
     async fn speak(self, io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin) {
         let activity = Arc::new(Activity::new());
-        let peer = self.peer;
+        let (peer, stop) = (self.peer, self.stop.clone());
         let service = {
             let activity = Arc::clone(&activity);
             hyper::service::service_fn(move |mut request: Request<Incoming>| {
                 let busy = activity.begin();
                 request.extensions_mut().insert(PeerAddress(peer));
                 let answer = layers::serve(self.routes.clone(), request.map(Body::new));
-                async move {
-                    let answer = answer.await;
-                    drop(busy);
-                    answer
-                }
+                async move { answer.await.map(|answer| answer.map(|body| Body::new(BusyBody { body, _busy: busy }))) }
             })
         };
         let mut connection = pin!(settings().serve_connection(TokioIo::new(io), service));
         let mut idle_check = interval(limits::KEEPALIVE_INTERVAL);
         let mut leaving = false;
+        // Asked to leave, a connection has this long; calls that never end must not keep it.
+        let mut patience = pin!(sleep(limits::DRAIN));
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
@@ -115,14 +117,33 @@ impl Connection {
                     }
                     return;
                 }
-                () = self.stop.cancelled(), if !leaving => leaving = true,
+                () = patience.as_mut(), if leaving => return,
+                () = stop.cancelled(), if !leaving => leaving = true,
                 _ = idle_check.tick(), if !leaving => leaving = activity.is_idle(),
             }
             if leaving {
+                patience.as_mut().reset(Instant::now() + limits::DRAIN);
                 connection.as_mut().graceful_shutdown();
             }
         }
     }
+}
+
+/// Reads what the peer says first; `false` at the first byte that no HTTP/2 client sends.
+async fn read_preface(stream: &mut TcpStream) -> std::io::Result<bool> {
+    let mut start = [0; PREFACE.len()];
+    let mut length = 0;
+    while length < start.len() {
+        let read = stream.read(&mut start[length..]).await?;
+        if read == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        length += read;
+        if !PREFACE.starts_with(&start[..length]) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn settings() -> http2::Builder<TokioExecutor> {
@@ -157,7 +178,7 @@ impl Activity {
     }
 }
 
-/// A running call. Ends when it is dropped, so a cancelled call counts as ended too.
+/// A running call. Ends when it is dropped, so a cancelled call counts as ended too, and a stream runs to its last message.
 struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
@@ -167,36 +188,76 @@ impl Drop for Busy {
     }
 }
 
-/// Connections by address.
-type Places = Mutex<HashMap<IpAddr, usize>>;
+/// The body of an answer, whose call runs until it is sent.
+struct BusyBody {
+    body: Body,
+    _busy: Busy,
+}
 
-/// A connection's place among those its address, and all together, may have.
+impl http_body::Body for BusyBody {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Connections: all of them, and by peer.
+#[derive(Default)]
+struct Taken {
+    all: usize,
+    by_peer: HashMap<IpAddr, usize>,
+}
+
+type Places = Mutex<Taken>;
+
+/// A connection's place among those its peer, and all together, may have.
 struct Place {
     places: Arc<Places>,
-    address: IpAddr,
+    peer: IpAddr,
 }
 
 impl Place {
     fn take(places: &Arc<Places>, address: IpAddr) -> Option<Self> {
+        let peer = peer_of(address);
         let mut taken = places.lock();
-        let all: usize = taken.values().sum();
-        let own = taken.entry(address).or_default();
-        if all >= limits::CONNECTIONS || *own >= limits::CONNECTIONS_PER_PEER {
+        let own = taken.by_peer.get(&peer).copied().unwrap_or(0);
+        if taken.all >= limits::CONNECTIONS || own >= limits::CONNECTIONS_PER_PEER {
             return None;
         }
-        *own += 1;
-        Some(Self { places: Arc::clone(places), address })
+        taken.all += 1;
+        taken.by_peer.insert(peer, own + 1);
+        Some(Self { places: Arc::clone(places), peer })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
-        if let Some(own) = taken.get_mut(&self.address) {
-            *own -= 1;
-            if *own == 0 {
-                taken.remove(&self.address);
-            }
+        taken.all -= 1;
+        match taken.by_peer.get_mut(&self.peer) {
+            Some(own) if *own > 1 => *own -= 1,
+            Some(_) | None => drop(taken.by_peer.remove(&self.peer)),
         }
+    }
+}
+
+/// An IPv6 customer has a whole /64 to call from, and counts as one peer (RFC 6177).
+fn peer_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
+        four @ IpAddr::V4(_) => four,
     }
 }

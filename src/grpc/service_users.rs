@@ -69,8 +69,11 @@ impl ServiceUserService for ServiceUsers {
         let (parent, page) = self.desk.answer(&call, fields.finish(parent.zip(page)))?;
         let listed = self.desk.authority().list_service_users(&call, &parent, &page, request.show_deleted).await;
         let paged = self.desk.answer(&call, listed)?;
-        let service_users = paged.entries.iter().map(owners::write_service_user).collect();
-        let next_page_token = listing.next_page_token(paged.next);
+        let (service_users, next_page_token) = listing.write(
+            paged,
+            |service_user| service_user.name.id.to_string(),
+            |service_user| owners::write_service_user(&service_user),
+        );
         Ok(Response::new(v1::ListServiceUsersResponse { service_users, next_page_token }))
     }
 

@@ -12,7 +12,7 @@ use tonic_types::{ErrorDetails, FieldViolation as FieldDetail, PreconditionViola
 use crate::authority::AuthorityError;
 use crate::domain::{
     Refusal, limits,
-    refusal::{DeadEnd, Resource},
+    refusal::{DeadEnd, FieldViolation, Resource},
 };
 use crate::proto::v1::ErrorReason;
 use crate::store::StoreError;
@@ -124,6 +124,7 @@ pub fn from_authority(error: &AuthorityError) -> Status {
     match error {
         AuthorityError::Refused(refusal) => from_refusal(refusal),
         AuthorityError::Store(error) => from_store(error),
+        AuthorityError::CallerEnded => caller_invalid(),
         AuthorityError::Random(error) => internal(&error.to_string()),
         AuthorityError::Defect(cause) => internal(cause),
     }
@@ -146,16 +147,7 @@ pub fn from_no_verdict(error: NoVerdict) -> Status {
 #[must_use]
 pub fn from_refusal(refusal: &Refusal) -> Status {
     match refusal {
-        Refusal::Invalid(violations) => {
-            let list: Vec<_> = violations.iter().map(|bad| FieldDetail::new(&bad.field, &bad.description)).collect();
-            let message = match violations.as_slice() {
-                [only] => format!("{}: {}", only.field, only.description),
-                _ => format!("{} fields are wrong; each is named in the details", violations.len()),
-            };
-            let mut draft = Draft::new(Code::InvalidArgument, ErrorReason::FieldInvalid, message);
-            draft.details.set_bad_request(list);
-            draft.finish()
-        }
+        Refusal::Invalid(violations) => invalid(violations),
         Refusal::RightMissing(right) => {
             let message = format!("this needs {}; present a key that has it", right.scope());
             Draft::new(Code::PermissionDenied, ErrorReason::RightMissing, message).with("right", right.scope()).finish()
@@ -213,6 +205,26 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
                 .finish()
         }
     }
+}
+
+/// Names every field. Clients take 8 KiB of trailers (gRPC's C core, so Python and C++ too), so that the explanations of a
+/// long list become short.
+fn invalid(violations: &[FieldViolation]) -> Status {
+    const EXPLANATIONS_BYTES: usize = 2 << 10;
+    let mut bytes = 0;
+    let explain = |bad: &FieldViolation| {
+        bytes += bad.description.len();
+        let why = if bytes <= EXPLANATIONS_BYTES { &bad.description } else { "wrong too" };
+        FieldDetail::new(&bad.field, why)
+    };
+    let list: Vec<_> = violations.iter().map(explain).collect();
+    let message = match violations {
+        [only] => format!("{}: {}", only.field, only.description),
+        _ => format!("{} fields are wrong; each is named in the details", violations.len()),
+    };
+    let mut draft = Draft::new(Code::InvalidArgument, ErrorReason::FieldInvalid, message);
+    draft.details.set_bad_request(list);
+    draft.finish()
 }
 
 fn key_limit(owner: &str, rotating: bool) -> Status {

@@ -58,8 +58,8 @@ impl TenantService for Tenants {
         let page = self.desk.answer(&call, fields.finish(page))?;
         let listed = self.desk.authority().list_tenants(&call, &page, request.show_deleted).await;
         let paged = self.desk.answer(&call, listed)?;
-        let tenants = paged.entries.iter().map(owners::write_tenant).collect();
-        let next_page_token = listing.next_page_token(paged.next);
+        let (tenants, next_page_token) =
+            listing.write(paged, |tenant| tenant.id.to_string(), |tenant| owners::write_tenant(&tenant));
         Ok(Response::new(v1::ListTenantsResponse { tenants, next_page_token }))
     }
 

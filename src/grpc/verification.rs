@@ -80,8 +80,8 @@ fn check_size(request: &VerifyRequest) -> Result<(), Refusal> {
     if bytes <= limits::SMALL_MESSAGE_BYTES {
         return Ok(());
     }
-    let why = format!("is {bytes} bytes; at most {} are allowed", limits::SMALL_MESSAGE_BYTES);
-    Err(Refusal::Invalid(vec![FieldViolation::new("", why)]))
+    let why = format!("makes a message of {bytes} bytes; at most {} are allowed", limits::SMALL_MESSAGE_BYTES);
+    Err(Refusal::Invalid(vec![FieldViolation::new("secret", why)]))
 }
 
 fn check_count(count: usize) -> Result<(), Refusal> {

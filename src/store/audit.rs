@@ -4,6 +4,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, Query
 use uuid::Uuid;
 
 use crate::domain::{
+    Time,
     audit::{AuditEvent, Outcome},
     ids::TenantId,
     limits,
@@ -18,14 +19,15 @@ use super::{
 };
 
 impl Store {
-    /// Lists a tenant's events, the newest first; of one `target` only, if given. The page's cursor is the event's id.
+    /// Lists a tenant's events from `since` on, the newest first; of one `target` only, if given. The page's cursor is the event's id.
     pub async fn audit_events(
         &self,
         tenant: &TenantId,
+        since: Time,
         target: Option<&str>,
         page: &Page,
     ) -> Result<Paged<AuditEvent>, StoreError> {
-        let mut query = Entity::find().filter(Column::TenantId.eq(tenant.as_str()));
+        let mut query = Entity::find().filter(Column::TenantId.eq(tenant.as_str())).filter(Column::Time.gte(since));
         if let Some(target) = target {
             query = query.filter(Column::Target.eq(target));
         }

@@ -48,20 +48,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later, and is safe to repeat.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Unavailable(_) | Self::Overloaded => true,
-            Self::OutcomeUnknown(_)
-            | Self::Corrupt { .. }
-            | Self::Schema(_)
-            | Self::Address(_)
-            | Self::Pooling(_)
-            | Self::Bug(_) => false,
-        }
-    }
-
     /// What a failed COMMIT means: only an answer of the server that it didn't happen is known.
     pub(super) fn of_commit(error: DbErr) -> Self {
         let refused = driver_error(&error).is_some_and(says_not_committed);
@@ -171,10 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_is_retryable_except_during_a_commit() {
-        assert!(StoreError::from(lost()).is_retryable());
+    fn a_lost_connection_changed_nothing_except_perhaps_during_a_commit() {
+        assert!(matches!(StoreError::from(lost()), StoreError::Unavailable(_)));
         let unknown = StoreError::of_commit(lost());
         assert!(matches!(unknown, StoreError::OutcomeUnknown(_)), "{unknown:?}");
-        assert!(!unknown.is_retryable());
     }
 }

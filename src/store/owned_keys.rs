@@ -4,7 +4,7 @@ use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, Quer
 
 use crate::domain::{
     Time,
-    ids::{ServiceUserId, ServiceUserName, TenantId},
+    ids::{KeyName, ServiceUserId, ServiceUserName, TenantId},
     key::Key,
     rights::Right,
     scope::Scope,
@@ -19,7 +19,22 @@ use super::{
     row,
 };
 
+const OWNERS_ENABLED: &str = "EXISTS (SELECT 1 FROM service_user JOIN tenant ON tenant.id = service_user.tenant_id
+    WHERE service_user.tenant_id = api_key.tenant_id AND service_user.id = api_key.service_user_id
+    AND service_user.state = 'ENABLED' AND service_user.delete_time IS NULL
+    AND tenant.state = 'ENABLED' AND tenant.delete_time IS NULL)";
+
 impl Write {
+    /// The key, if it may be used at `now`: ENABLED, not expired, not deleted, and so are its owners.
+    pub async fn usable_key(&self, name: &KeyName, now: Time) -> Result<Option<Key>, StoreError> {
+        let query = api_key::Entity::find_by_id(name.id.to_string())
+            .filter(live(&name.owner.tenant, Some(&name.owner.id), now))
+            .filter(api_key::Column::State.eq(ENABLED))
+            .filter(Expr::cust(OWNERS_ENABLED));
+        let stored = row::read_one(&self.transaction, query).await?;
+        Ok(stored.map(|stored| stored.key))
+    }
+
     /// A service user's live keys, the oldest first. Never more than 10 that haven't expired.
     pub async fn live_keys(&self, owner: &ServiceUserName, now: Time) -> Result<Vec<Key>, StoreError> {
         let query = api_key::Entity::find()
@@ -102,7 +117,7 @@ fn owned(tenant: &TenantId, service_user: Option<&ServiceUserId>) -> Condition {
         .add_option(service_user.map(|id| api_key::Column::ServiceUserId.eq(id.as_str())))
 }
 
-/// The same rule as [`Key::is_live`].
+/// A live key: not deleted, ENABLED or DISABLED, and not past its expire_time.
 fn live(tenant: &TenantId, service_user: Option<&ServiceUserId>, now: Time) -> Condition {
     owned(tenant, service_user)
         .add(api_key::Column::DeleteTime.is_null())

@@ -36,7 +36,7 @@ impl Queue {
             return Ok(Turn { _permit: permit });
         }
         let place = Place::take(&self.waiting).ok_or(StoreError::Overloaded)?;
-        let permit = timeout(limits::CALL_DEADLINE, Arc::clone(&self.turns).acquire_owned()).await;
+        let permit = timeout(limits::TURN_WAIT, Arc::clone(&self.turns).acquire_owned()).await;
         drop(place);
         match permit {
             Ok(Ok(permit)) => Ok(Turn { _permit: permit }),

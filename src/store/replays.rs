@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Statement};
 
-use crate::domain::{Time, ids::KeyId};
+use crate::domain::{Time, limits};
 
 use super::{
     Bookkeeping, StoreError, Write,
@@ -22,8 +22,6 @@ pub struct Replay {
     pub request_id: String,
     /// A hash of the request, to notice another one of the same name.
     pub fingerprint: [u8; 32],
-    /// The key it made.
-    pub key_id: KeyId,
     /// The secret, sealed.
     pub sealed: Vec<u8>,
     /// Until when it is answered again.
@@ -32,7 +30,7 @@ pub struct Replay {
 
 impl fmt::Debug for Replay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replay").field("caller", &self.caller).field("key_id", &self.key_id).finish_non_exhaustive()
+        f.debug_struct("Replay").field("caller", &self.caller).finish_non_exhaustive()
     }
 }
 
@@ -54,7 +52,6 @@ impl Write {
             caller: Set(replay.caller.clone()),
             request_id: Set(replay.request_id.clone()),
             fingerprint: Set(replay.fingerprint.to_vec()),
-            key_id: Set(replay.key_id.to_string()),
             sealed: Set(replay.sealed.clone()),
             expire_time: Set(replay.expire_time),
         };
@@ -63,10 +60,14 @@ impl Write {
 }
 
 impl Bookkeeping {
-    /// Removes every answer that has expired at `now`, and says how many.
+    /// Removes at most 500 answers that have expired at `now`, and says how many.
     pub async fn delete_expired_replays(&self, now: Time) -> Result<u64, StoreError> {
-        let expired = Entity::delete_many().filter(Column::ExpireTime.lte(now));
-        Ok(within(expired.exec(&self.transaction)).await?.rows_affected)
+        let sql = "DELETE FROM request_replay WHERE (caller, request_id) IN
+            (SELECT caller, request_id FROM request_replay WHERE expire_time <= $1 LIMIT $2)";
+        let batch = i64::try_from(limits::PURGE_BATCH).unwrap_or(i64::MAX);
+        let backend = self.transaction.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, sql, [now.into(), batch.into()]);
+        Ok(within(self.transaction.execute_raw(statement)).await?.rows_affected())
     }
 }
 
@@ -80,7 +81,6 @@ impl Row for Model {
             caller: self.caller,
             request_id: self.request_id,
             fingerprint: self.fingerprint.try_into().map_err(|_| "fingerprint: is not 32 bytes long")?,
-            key_id: KeyId::parse(&self.key_id).ok_or("key_id: is not a key id")?,
             sealed: self.sealed,
             expire_time: self.expire_time,
         })

@@ -33,7 +33,7 @@ pub struct Bookkeeping {
 }
 
 impl Store {
-    /// Takes a turn, begins a transaction and takes the next revision. `Overloaded` when too many wait, or for 10 s.
+    /// Takes a turn, begins a transaction and takes the next revision. `Overloaded` when too many wait, or for 8 s.
     pub async fn write(&self) -> Result<Write, StoreError> {
         let turn = self.queue.turn().await?;
         let transaction = begin(&self.writers).await?;
@@ -61,11 +61,16 @@ impl Write {
         self.revision
     }
 
+    /// Writes an event of a change that this one brings along, under this revision.
+    pub async fn note(&self, mut event: AuditEvent) -> Result<(), StoreError> {
+        event.revision = self.revision;
+        audit::insert(&self.transaction, std::slice::from_ref(&event)).await
+    }
+
     /// Writes the event, under this revision, and makes it all true. `OutcomeUnknown` when the connection was lost in the
     /// middle: the change may have happened.
-    pub async fn commit(self, mut event: AuditEvent) -> Result<Revision, StoreError> {
-        event.revision = self.revision;
-        audit::insert(&self.transaction, std::slice::from_ref(&event)).await?;
+    pub async fn commit(self, event: AuditEvent) -> Result<Revision, StoreError> {
+        self.note(event).await?;
         commit(self.transaction).await?;
         Ok(self.revision)
     }

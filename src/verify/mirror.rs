@@ -14,6 +14,7 @@ use crate::domain::{
     Revision, Time,
     ids::{KeyId, ServiceUserName, TenantId},
     key::is_forgotten,
+    limits,
     owner::{OwnerState, ServiceUser, Tenant},
 };
 use crate::store::StoredKey;
@@ -112,17 +113,34 @@ impl Mirror {
         put(self.rows.write().tenants.entry(id), revision, None);
     }
 
-    /// Drops keys that ended long enough ago to be UNKNOWN.
+    /// Drops keys that ended long enough ago to be UNKNOWN, and owners that are purged by now. Looks for them beside the
+    /// readers, and takes them out in one short step.
     pub fn forget(&self, now: Time) {
-        self.rows
-            .write()
-            .keys
-            .retain(|_, row| row.content.as_ref().is_none_or(|stored| !is_forgotten(&stored.key, now)));
+        let (keys, service_users, tenants) = {
+            let rows = self.rows.read();
+            let purged = |owner: &Owner| owner.delete_time.is_some_and(|time| now >= time + limits::PURGE_AFTER * 2);
+            (
+                ids_of(&rows.keys, |stored| is_forgotten(&stored.key, now)),
+                ids_of(&rows.service_users, purged),
+                ids_of(&rows.tenants, purged),
+            )
+        };
+        let mut rows = self.rows.write();
+        for id in keys {
+            rows.keys.remove(&id);
+        }
+        for name in service_users {
+            rows.service_users.remove(&name);
+        }
+        for id in tenants {
+            rows.tenants.remove(&id);
+        }
     }
 
     /// Drops everything, for a full reload.
     pub fn clear(&self) {
-        *self.rows.write() = Rows::default();
+        let rows = std::mem::take(&mut *self.rows.write());
+        drop(rows);
     }
 
     /// Keys in memory.
@@ -136,6 +154,10 @@ impl Mirror {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+fn ids_of<K: Clone, T>(rows: &HashMap<K, Row<T>>, wanted: impl Fn(&T) -> bool) -> Vec<K> {
+    rows.iter().filter(|(_, row)| row.content.as_ref().is_some_and(&wanted)).map(|(id, _)| id.clone()).collect()
 }
 
 fn put<K, T>(entry: Entry<'_, K, Row<T>>, revision: Revision, content: Option<T>) {

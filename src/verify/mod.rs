@@ -10,6 +10,7 @@ pub mod rehash;
 pub mod verdict;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -36,6 +37,8 @@ pub struct Verifier {
     rehash: Arc<RehashQueue>,
     clock: Clock,
     staleness_bound: Span,
+    /// The look that somebody waited for in vain.
+    gave_up_on: AtomicU64,
 }
 
 /// An answer.
@@ -76,7 +79,7 @@ impl Verifier {
         clock: Clock,
         staleness_bound: Span,
     ) -> Self {
-        Self { mirror, refresher, peppers, rehash, clock, staleness_bound }
+        Self { mirror, refresher, peppers, rehash, clock, staleness_bound, gave_up_on: AtomicU64::new(0) }
     }
 
     /// Judges one presented text. Any text gets a verdict, unless none is possible.
@@ -117,9 +120,12 @@ impl Verifier {
         if self.age(position) <= SLEPT {
             return Ok(position);
         }
-        if !self.refresher.is_failing() {
-            // Too slow or failed: the bound below decides with what there is.
-            let _ = timeout(WAKING, self.refresher.refresh()).await;
+        let look = self.refresher.look_number();
+        if !self.refresher.is_failing() && self.gave_up_on.load(Ordering::Relaxed) != look {
+            // Too slow or failed: the bound below decides with what there is, and nobody waits for this look again.
+            if timeout(WAKING, self.refresher.refresh()).await.is_err() {
+                self.gave_up_on.store(look, Ordering::Relaxed);
+            }
         }
         let position = self.refresher.position().ok_or(NoVerdict::Stale)?;
         if self.age(position) <= self.staleness_bound { Ok(position) } else { Err(NoVerdict::Stale) }
@@ -135,16 +141,15 @@ impl Verifier {
     /// The key that this secret opens, if it exists for this question. An unknown id costs the same digest as a known one.
     fn find(&self, secret: &Secret, question: &Question, now: Time) -> Result<Option<Found>, NoVerdict> {
         let found = match self.mirror.look_up(secret.key_id()) {
-            LookUp::Found(found) => Some(found),
+            LookUp::Found(found) => Some(found).filter(|found| exists(found, question, now)),
             LookUp::Missing => None,
             LookUp::Unreadable => return Err(NoVerdict::Unreadable),
         };
         let pepper = match &found {
-            Some(found) => self.peppers.get(&found.stored.pepper),
-            None => Some(self.peppers.current()),
+            Some(found) => self.peppers.get(&found.stored.pepper).ok_or(NoVerdict::Unreadable)?,
+            None => self.peppers.current(),
         };
-        let Some(pepper) = pepper else { return Err(NoVerdict::Unreadable) };
         let digest = pepper.digest(secret);
-        Ok(found.filter(|found| found.stored.digest.matches(&digest) && exists(found, question, now)))
+        Ok(found.filter(|found| found.stored.digest.matches(&digest)))
     }
 }

@@ -22,6 +22,9 @@ use crate::store::{Cursor, Feed, FeedRow, StoreError};
 
 use super::mirror::Mirror;
 
+/// A round trip that took longer says too little about the database's clock: this process may have been paused.
+const LONGEST_SAMPLE: Span = Span::seconds(1);
+
 /// How far the mirror is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -87,6 +90,12 @@ impl Refresher {
         let _ = timeout(longest, progress.wait_for(reached)).await;
     }
 
+    /// The number of the look that runs now, or ran last.
+    #[must_use]
+    pub fn look_number(&self) -> u64 {
+        self.started.load(Ordering::SeqCst)
+    }
+
     /// How far the mirror is; `None` until the first load is complete.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
@@ -123,7 +132,7 @@ impl Follower {
         loop {
             let earliest = Instant::now() + limits::POLL_SPACING;
             let number = started.fetch_add(1, Ordering::SeqCst) + 1;
-            let outcome = self.look_in_time().await;
+            let outcome = self.look().await;
             let succeeded = match &outcome {
                 Ok(()) => true,
                 Err(error) => {
@@ -137,17 +146,7 @@ impl Follower {
         }
     }
 
-    /// The first load may take as long as it needs; a later look that hangs must not keep others waiting.
-    async fn look_in_time(&mut self) -> Result<(), StoreError> {
-        if self.position.is_none() {
-            return self.look().await;
-        }
-        match timeout(limits::POLL_DEADLINE, self.look()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(StoreError::Unavailable("the feed didn't answer in time".to_owned())),
-        }
-    }
-
+    /// Bounded statement by statement, not as a whole: a look that has much to catch up with must get through.
     async fn look(&mut self) -> Result<(), StoreError> {
         let as_of = self.clock.now();
         let look = self.feed.look().await?;
@@ -243,8 +242,11 @@ impl Follower {
     /// `before` and now are the two ends of the round trip; the database's answer is taken for its middle. The alarm is
     /// raised once, and again after it was over.
     fn discipline_clock(&mut self, before: Time, database: Time) {
-        let half = (self.clock.now() - before) / 2;
-        let behind = self.clock.follow(database + half);
+        let round_trip = self.clock.now() - before;
+        if round_trip > LONGEST_SAMPLE {
+            return;
+        }
+        let behind = self.clock.follow(database + round_trip / 2);
         let wrong = behind.abs() > limits::CLOCK_OFFSET_ALARM;
         if wrong && !self.clock_is_wrong {
             let milliseconds = behind.num_milliseconds();
@@ -263,5 +265,5 @@ impl Follower {
 
 /// One unreadable row is put aside; it never stops the others (reliability.md R25).
 fn alarm(error: &StoreError) {
-    tracing::error!(%error, "a stored row can't be understood; its keys can't be verified until it is repaired");
+    tracing::error!(%error, "a stored row can't be understood; its keys can't be verified until a change repairs it");
 }

@@ -1,7 +1,7 @@
 //! Moves keys to the current pepper: a stored digest can only be made anew while the secret is at hand, which is after a
 //! successful verify. In batches of at most 500 under one revision, at most one batch a second, outside the call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -19,19 +19,24 @@ use crate::store::{Rehash, Store, StoreError};
 /// Keys that wait to be stored under the current pepper.
 pub struct RehashQueue {
     peppers: Arc<Peppers>,
+    /// Registered before the current one. While replicas change over, one that still has the old pepper as its current must
+    /// not move keys back.
+    older: HashSet<PepperId>,
     waiting: Mutex<HashMap<KeyId, Rehash>>,
 }
 
 impl RehashQueue {
-    /// An empty queue.
+    /// An empty queue. `registered`: every pepper the store knows, the oldest first.
     #[must_use]
-    pub fn new(peppers: Arc<Peppers>) -> Self {
-        Self { peppers, waiting: Mutex::default() }
+    pub fn new<T>(peppers: Arc<Peppers>, registered: &[(PepperId, T)]) -> Self {
+        let ids = registered.iter().map(|(id, _)| id);
+        let older = ids.take_while(|id| *id != peppers.current().id()).cloned().collect();
+        Self { peppers, older, waiting: Mutex::default() }
     }
 
     /// Notes a key that verified with `secret` and is stored under `from`. A full queue leaves it for its next verify.
     pub fn offer(&self, secret: &Secret, from: &PepperId) {
-        if self.peppers.current().id() == from {
+        if !self.older.contains(from) {
             return;
         }
         let mut waiting = self.waiting.lock();
@@ -76,7 +81,9 @@ impl RehashQueue {
     async fn try_write(&self, store: &Store, batch: &[Rehash], event: AuditEvent) -> Result<u64, StoreError> {
         let write = store.write().await?;
         let count = write.rehash(batch, self.peppers.current().id()).await?;
-        write.commit(event).await?;
+        if count > 0 {
+            write.commit(event).await?;
+        }
         Ok(count)
     }
 }

@@ -216,14 +216,6 @@ async fn lists_filter_by_the_state_of_now_and_page_without_gaps(database: &Datab
             assert!(listed.is_sorted(), "{filter:?}");
             assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), expect(wanted), "{filter:?}");
         }
-        for key in &keys {
-            // The same rule as the domain's.
-            let state = key.state_at(now());
-            assert_eq!(
-                key.is_live(now()),
-                key.delete_time.is_none() && matches!(state, KeyState::Enabled | KeyState::Disabled)
-            );
-        }
     }
 }
 

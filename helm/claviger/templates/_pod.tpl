@@ -4,6 +4,8 @@ metadata:
   labels:
     {{- include "claviger.labels" . | nindent 4 }}
 spec:
+  # Kubernetes would set CLAVIGER_PORT and the like for a Service named claviger, and unknown settings are errors.
+  enableServiceLinks: false
   serviceAccountName: {{ include "claviger.fullname" . }}
   automountServiceAccountToken: false
   {{- with .Values.imagePullSecrets }}
@@ -40,10 +42,10 @@ spec:
         timeoutSeconds: 2
         failureThreshold: 150
       # Lenient: a restart empties the mirror, so only a process that hangs for two minutes deserves one.
+      # Not by health: while the database is away for long, Verify is refused, and a restart would only lose the mirror.
       livenessProbe:
-        grpc:
-          port: 50051
-          service: ""
+        tcpSocket:
+          port: grpc
         periodSeconds: 20
         timeoutSeconds: 5
         failureThreshold: 6

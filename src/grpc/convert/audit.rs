@@ -2,22 +2,24 @@
 
 use crate::domain::{
     audit::{AuditEvent, Outcome},
-    limits,
+    base62,
+    ids::{KeyName, ServiceUserName, TenantId},
     text::quote,
 };
 use crate::proto::v1;
 
 use super::time;
 
-/// Reads the `target` filter; empty = all. Any text of the length of a name may be asked for.
+/// Reads the `target` filter: a full resource name, or empty for all.
 pub fn parse_target(target: &str) -> Result<Option<&str>, String> {
-    const LONGEST: usize = 4 * limits::ID_CHARACTERS;
-    match target {
-        "" => Ok(None),
-        _ if target.len() > LONGEST => Err(format!("{} is longer than any resource name", quote(target))),
-        _ if target.chars().any(char::is_control) => Err(format!("{} is no resource name", quote(target))),
-        _ => Ok(Some(target)),
+    if target.is_empty() {
+        return Ok(None);
     }
+    let is_name = TenantId::parse_name(target).is_ok()
+        || ServiceUserName::parse(target).is_ok()
+        || KeyName::parse(target).is_ok()
+        || target.strip_prefix("peppers/").is_some_and(|id| base62::is_text(id.as_bytes()));
+    if is_name { Ok(Some(target)) } else { Err(format!("{} is no full name of a resource", quote(target))) }
 }
 
 /// Writes an event.

@@ -14,6 +14,11 @@ impl Fields {
         parsed.map_err(|why| self.violations.push(FieldViolation::new(field, why))).ok()
     }
 
+    /// Notes wrong fields that were found by a rule over several.
+    pub fn refuse(&mut self, violations: Vec<FieldViolation>) {
+        self.violations.extend(violations);
+    }
+
     /// Takes a list of parsed entries, each named by its index.
     pub fn take_all<T>(
         &mut self,

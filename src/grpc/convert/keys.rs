@@ -3,13 +3,14 @@
 use prost_types::Duration;
 use sha2::{Digest, Sha256};
 
-use crate::authority::{keys::CreationRequest, replays::ReplayRequest, rotation::RotationRequest};
+use crate::authority::{call::Call, keys::CreationRequest, replays::ReplayRequest, rotation::RotationRequest};
 use crate::domain::{
     Refusal, Revision, Time,
-    ids::{KeyName, KeyParent, ServiceUserName},
-    key::{Expiry, Key, KeyEdit, KeyState, NewKey},
+    ids::{KeyName, KeyParent, ServiceUserName, TenantId},
+    key::{self, Key, KeyEdit, KeyState, NewKey, check_expire_time},
     limits,
     network::Network,
+    rights::Right,
     rotation::Rotation,
     scope::Scope,
     text::{Description, DisplayName, RevokeReason},
@@ -46,8 +47,8 @@ pub struct Update {
     pub expected: Revision,
 }
 
-/// Reads a CreateKeyRequest.
-pub fn create(request: &v1::CreateKeyRequest) -> Result<CreationRequest, Refusal> {
+/// Reads a CreateKeyRequest of this call.
+pub fn create(request: &v1::CreateKeyRequest, call: &Call) -> Result<CreationRequest, Refusal> {
     let mut fields = Fields::default();
     let owner = fields.take("parent", ServiceUserName::parse(&request.parent));
     let absent = v1::Key::default();
@@ -56,55 +57,58 @@ pub fn create(request: &v1::CreateKeyRequest) -> Result<CreationRequest, Refusal
     let description = fields.take("key.description", Description::parse(&key.description));
     let scopes = scopes(&mut fields, key);
     let networks = networks(&mut fields, key);
-    let expiry = expiry(&mut fields, "key.expire_time", key.expire_time.as_ref(), request.ttl.as_ref());
+    check_admin_scopes(&mut fields, call, owner.as_ref().map(|owner| &owner.tenant), scopes.as_deref());
+    let times = (key.expire_time.as_ref(), request.ttl.as_ref());
+    let expire_time = expire_time(&mut fields, "key.expire_time", times, call.now);
     let replay = replay(&mut fields, &request.request_id, "CreateKey", request);
-    let expiry_field = if request.ttl.is_some() { "ttl" } else { "key.expire_time" };
     let complete = || {
         let new = NewKey {
             display_name: display_name?,
             description: description?,
             scopes: scopes?,
             networks: networks?,
-            expiry: expiry?,
+            expire_time: expire_time?,
         };
-        Some(CreationRequest { owner: owner?, new, expiry_field, replay: replay? })
+        Some(CreationRequest { owner: owner?, new, replay: replay? })
     };
     fields.finish(complete())
 }
 
-/// Reads a RotateKeyRequest.
-pub fn rotate(request: &v1::RotateKeyRequest) -> Result<RotationRequest, Refusal> {
+/// Reads a RotateKeyRequest at `now`.
+pub fn rotate(request: &v1::RotateKeyRequest, now: Time) -> Result<RotationRequest, Refusal> {
     let mut fields = Fields::default();
     let name = fields.take("name", KeyName::parse(&request.name));
     let grace = match &request.grace_period {
         Some(grace) => fields.take("grace_period", time::parse_grace(grace)),
         None => Some(limits::DEFAULT_GRACE_PERIOD),
     };
-    let expiry = expiry(&mut fields, "expire_time", request.expire_time.as_ref(), request.ttl.as_ref());
-    let expiry_field = if request.ttl.is_some() { "ttl" } else { "expire_time" };
+    let times = (request.expire_time.as_ref(), request.ttl.as_ref());
+    let expire_time = expire_time(&mut fields, "expire_time", times, now);
     let expected = expected_revision(&mut fields, request.expected_revision);
     let replay = replay(&mut fields, &request.request_id, "RotateKey", request);
     let complete = || {
-        let rotation = Rotation { grace: grace?, expiry: expiry?, expiry_field };
+        let rotation = Rotation { grace: grace?, expire_time: expire_time? };
         Some(RotationRequest { name: name?, rotation, expected: expected?, replay: replay? })
     };
     fields.finish(complete())
 }
 
-/// Reads an UpdateKeyRequest: only the fields that the mask names.
-pub fn update(request: &v1::UpdateKeyRequest) -> Result<Update, Refusal> {
+/// Reads an UpdateKeyRequest of this call: only the fields that the mask names.
+pub fn update(request: &v1::UpdateKeyRequest, call: &Call) -> Result<Update, Refusal> {
     let mut fields = Fields::default();
     let absent = v1::Key::default();
     let key = request.key.as_ref().unwrap_or(&absent);
     let name = fields.take("key.name", KeyName::parse(&key.name));
     let expected = expected_revision(&mut fields, request.expected_revision);
     let paths = mask(&mut fields, request.update_mask.as_ref(), &EDITABLE, &IMMUTABLE);
-    let edit = paths.map(|paths| edit(&mut fields, key, &paths));
+    let edit = paths.map(|paths| edit(&mut fields, key, &paths, call.now));
+    let scopes = edit.as_ref().and_then(|edit| edit.scopes.as_deref());
+    check_admin_scopes(&mut fields, call, name.as_ref().map(|name| &name.owner.tenant), scopes);
     let complete = || Some(Update { name: name?, edit: edit?, expected: expected? });
     fields.finish(complete())
 }
 
-fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str]) -> KeyEdit {
+fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str], now: Time) -> KeyEdit {
     let mut edit = KeyEdit::default();
     if paths.contains(&"display_name") {
         edit.display_name = fields.take("key.display_name", DisplayName::parse(&key.display_name));
@@ -119,7 +123,7 @@ fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str]) -> KeyEdit {
         edit.networks = networks(fields, key);
     }
     if paths.contains(&"expire_time") {
-        edit.expire_time = optional_time(fields, "key.expire_time", key.expire_time.as_ref());
+        edit.expire_time = expire_time(fields, "key.expire_time", (key.expire_time.as_ref(), None), now);
     }
     edit
 }
@@ -210,17 +214,26 @@ fn optional_time(fields: &mut Fields, field: &str, timestamp: Option<&prost_type
     }
 }
 
-fn expiry(
+/// `Some(None)`: neither is given.
+fn expire_time(
     fields: &mut Fields,
     time_field: &str,
-    expire_time: Option<&prost_types::Timestamp>,
-    ttl: Option<&Duration>,
-) -> Option<Expiry> {
-    match (expire_time, ttl) {
-        (None, None) => Some(Expiry::Unsaid),
-        (Some(time), None) => fields.take(time_field, time::parse(time)).map(Expiry::At),
-        (None, Some(ttl)) => fields.take("ttl", time::parse_ttl(ttl)).map(Expiry::For),
+    times: (Option<&prost_types::Timestamp>, Option<&Duration>),
+    now: Time,
+) -> Option<Option<Time>> {
+    let check = |time: Time| check_expire_time(time, now).map(|()| Some(time));
+    match times {
+        (None, None) => Some(None),
+        (Some(time), None) => fields.take(time_field, time::parse(time).and_then(check)),
+        (None, Some(ttl)) => fields.take("ttl", time::parse_ttl(ttl).and_then(|ttl| check(now + ttl))),
         (Some(_), Some(_)) => fields.take("ttl", Err(format!("can't be given together with {time_field}; choose one"))),
+    }
+}
+
+/// A caller that doesn't hold `claviger:admin` is refused for handing it out at all, wherever.
+fn check_admin_scopes(fields: &mut Fields, call: &Call, tenant: Option<&TenantId>, scopes: Option<&[Scope]>) {
+    if let (true, Some(tenant), Some(scopes)) = (call.caller.holds(Right::Admin), tenant, scopes) {
+        fields.refuse(key::check_admin_scopes(tenant, scopes).err().unwrap_or_default());
     }
 }
 
@@ -235,10 +248,10 @@ fn replay(
     if request_id.is_empty() {
         return Some(None);
     }
-    // Only the hyphenated form of 36 characters: one id, one spelling.
-    let parsed = uuid::Uuid::try_parse(request_id).ok().filter(|_| request_id.len() == 36);
-    let id =
-        fields.take("request_id", parsed.ok_or_else(|| "must be a UUID in its form of 36 characters".to_owned()))?;
+    // Only the hyphenated, lower-case form: one id, one spelling.
+    let parsed = uuid::Uuid::try_parse(request_id).ok().filter(|id| id.to_string() == request_id);
+    let wrong = || "must be a UUID of 36 characters, in lower case with hyphens".to_owned();
+    let id = fields.take("request_id", parsed.ok_or_else(wrong))?;
     let hash = Sha256::new().chain_update(method).chain_update([0]).chain_update(request.encode_to_vec());
     Some(Some(ReplayRequest { id, fingerprint: hash.finalize().into() }))
 }

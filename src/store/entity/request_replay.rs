@@ -11,7 +11,6 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub request_id: String,
     pub fingerprint: Vec<u8>,
-    pub key_id: String,
     pub sealed: Vec<u8>,
     pub expire_time: DateTimeUtc,
 }

@@ -1,6 +1,6 @@
 //! What is kept for a while: deleted rows, replayed answers, audit events.
 
-use claviger::domain::{Span, audit::Outcome, limits, page::Page};
+use claviger::domain::{Span, Time, audit::Outcome, limits, page::Page};
 use claviger::store::Replay;
 
 use super::database::*;
@@ -34,7 +34,6 @@ pub(super) async fn replays_are_kept_until_they_expire(database: &Database) {
         caller: "tenants/acme/serviceUsers/billing/keys/x".to_owned(),
         request_id: "Request".to_owned(),
         fingerprint: [1; 32],
-        key_id: key_id(),
         sealed: vec![0, 1, 255],
         expire_time: now() + limits::REPLAY_WINDOW,
     };
@@ -74,7 +73,8 @@ pub(super) async fn audit_events_come_newest_first(database: &Database) {
     let (mut listed, mut after) = (Vec::new(), None);
     loop {
         let page = Page { size: 500, after };
-        let page = database.store.audit_events(&tenant_id("other"), None, &page).await.expect("a page");
+        let page =
+            database.store.audit_events(&tenant_id("other"), Time::UNIX_EPOCH, None, &page).await.expect("a page");
         listed.extend(page.entries);
         after = page.next;
         if after.is_none() {
@@ -83,8 +83,13 @@ pub(super) async fn audit_events_come_newest_first(database: &Database) {
     }
     assert_eq!(listed, events);
     let page = Page { size: 500, after: None };
-    let own = database.store.audit_events(&tenant_id("acme"), None, &page).await.expect("a page").entries;
+    let own =
+        database.store.audit_events(&tenant_id("acme"), Time::UNIX_EPOCH, None, &page).await.expect("a page").entries;
     assert_eq!((own.len(), own[0].revision), (1, 1));
-    let one = database.store.audit_events(&tenant_id("other"), Some("tenants/other"), &page).await.expect("a page");
+    let one = database
+        .store
+        .audit_events(&tenant_id("other"), Time::UNIX_EPOCH, Some("tenants/other"), &page)
+        .await
+        .expect("a page");
     assert!(one.next.is_some() && one.entries.iter().all(|event| event.target == "tenants/other"));
 }

@@ -8,7 +8,7 @@ use claviger::domain::{
     Span, Time,
     audit::{AuditEvent, Outcome, event_id},
     ids::{KeyId, KeyName, ServiceUserName, TenantId},
-    key::{Expiry, Key, NewKey},
+    key::{Key, NewKey},
     owner::{ServiceUser, Tenant},
     pepper::{Pepper, SecretDigest},
     scope::Scope,
@@ -241,9 +241,9 @@ pub(super) fn key_named(name: KeyName) -> Key {
         description: Description::default(),
         scopes: vec![Scope::parse("mcp:*").expect("a scope")],
         networks: Vec::new(),
-        expiry: Expiry::Unsaid,
+        expire_time: None,
     };
-    Key::create(name, new, None, "ttl", now()).expect("a key")
+    Key::create(name, new, None, now()).expect("a key")
 }
 
 pub(super) fn key(owner: &ServiceUserName) -> Key {
