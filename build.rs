@@ -7,10 +7,13 @@ const PROTOS: [&str; 6] = ["audit", "error", "key", "service_user", "tenant", "v
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = PROTOS.map(|name| format!("claviger/v1/{name}.proto"));
-    let descriptors = protox::compile(files, ["proto"])?;
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(files)?;
+    let descriptors = compiler.file_descriptor_set();
     #[expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts by variables")]
     let out = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
-    fs::write(Path::new(&out).join("claviger.binpb"), prost::Message::encode_to_vec(&descriptors))?;
+    // Encoded by the compiler, because prost would drop the google.api annotations.
+    fs::write(Path::new(&out).join("claviger.binpb"), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
         // google.rpc.Status is the one of tonic-types, so that batch errors and call errors are built alike.
         .extern_path(".google.rpc", "::tonic_types::pb")

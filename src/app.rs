@@ -31,6 +31,9 @@ use crate::store::{Store, StoreError, Target};
 use crate::verify::{Verifier, mirror::Mirror, refresh::Refresher, rehash::RehashQueue};
 use crate::{grpc, jobs, random};
 
+pub use crate::authority::root_key::generate as generate_root_key;
+pub use crate::grpc::health::check as healthcheck;
+
 const APPLICATION_NAME: &str = "claviger";
 /// How long the scheduler and the last bookkeeping may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -128,7 +131,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         settings.staleness_bound,
     ));
     let changes = TaskTracker::new();
-    let authority = Authority::new(store.clone(), refresher.clone(), peppers, clock.clone(), changes.clone());
+    let authority = Authority::new(store.clone(), peppers, clock.clone(), changes.clone());
     let scheduler = jobs::start(authority.clone()).await?;
     in_background(&stop_everything, move_to_current_pepper(rehash, store.clone(), clock.clone()));
     let denying = authority.clone();

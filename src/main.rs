@@ -6,10 +6,8 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use claviger::app::{self, AppError, Running};
-use claviger::authority::root_key;
 use claviger::clock::Clock;
 use claviger::config::{Arguments, Command, Settings};
-use claviger::grpc::health;
 use claviger::telemetry;
 
 /// Settings are wrong: as clap's own exit code for wrong arguments.
@@ -41,11 +39,11 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Box<dyn std::e
             0 => println!("The schema is up to date; nothing was changed."),
             applied => println!("The schema is up to date: {applied} migration(s) applied."),
         },
-        Command::RootKey { offline: true } => println!("{}", root_key::generate()?.reveal()),
+        Command::RootKey { offline: true } => println!("{}", app::generate_root_key()?.reveal()),
         Command::RootKey { offline: false } => {
             println!("{}", app::add_root_key(settings, &Clock::system()).await?.secret.reveal());
         }
-        Command::Healthcheck => health::check(settings.listen).await?,
+        Command::Healthcheck => app::healthcheck(settings.listen).await?,
     }
     Ok(())
 }

@@ -1,29 +1,20 @@
 //! Logs, and traces by OTLP when an endpoint is set. Never a secret: calls are logged by method, request id and outcome, and
 //! the crates below us that could print a frame are kept quiet whatever the filter says.
 
-use std::collections::HashSet;
 use std::io::IsTerminal;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use prost::Message;
-use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tracing::{Span, debug_span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::{LogFormat, Settings};
-use crate::proto::DESCRIPTORS;
 
-const REFLECTION: [&str; 2] = [
-    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-];
 /// Spans and events of calls.
 const CALLS: &str = "claviger::call";
 /// Crates that print frames, statements or headers at TRACE, or chatter: kept quiet whatever the filter says.
@@ -95,9 +86,8 @@ impl Drop for Telemetry {
 /// The span of a call, with the caller's W3C trace context as parent. Only control-plane calls are at INFO: Verify, health
 /// and reflection cost no line unless somebody debugs.
 #[must_use]
-pub fn call_span(path: &str, request_id: &str, headers: &HeaderMap) -> Span {
-    let method = known_method(path);
-    let span = if is_control_plane(path) {
+pub fn call_span(method: &str, request_id: &str, headers: &HeaderMap) -> Span {
+    let span = if is_control_plane(method) {
         info_span!(target: CALLS, "call", otel.name = method, otel.kind = "server", request_id)
     } else {
         debug_span!(target: CALLS, "call", otel.name = method, otel.kind = "server", request_id)
@@ -112,34 +102,12 @@ pub fn call_span(path: &str, request_id: &str, headers: &HeaderMap) -> Span {
     span
 }
 
-/// The method of a path; whatever else a client writes there, a secret perhaps, is not repeated.
-fn known_method(path: &str) -> &str {
-    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
-        let sets = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
-        sets.into_iter().filter_map(|set| FileDescriptorSet::decode(set).ok()).flat_map(methods).collect()
-    });
-    let method = path.strip_prefix('/').unwrap_or(path);
-    if METHODS.contains(method) || REFLECTION.contains(&method) { method } else { "unknown" }
-}
-
-fn methods(set: FileDescriptorSet) -> Vec<String> {
-    let mut methods = Vec::new();
-    for file in &set.file {
-        for service in &file.service {
-            let name =
-                |method: &MethodDescriptorProto| format!("{}.{}/{}", file.package(), service.name(), method.name());
-            methods.extend(service.method.iter().map(name));
-        }
-    }
-    methods
-}
-
-fn is_control_plane(path: &str) -> bool {
-    path.starts_with("/claviger.v1.") && !path.starts_with("/claviger.v1.VerificationService/")
+fn is_control_plane(method: &str) -> bool {
+    method.starts_with("claviger.v1.") && !method.starts_with("claviger.v1.VerificationService/")
 }
 
 /// Notes how a call ended: one line, at DEBUG unless it is of the control plane.
-pub fn call_ended(span: &Span, path: &str, headers: &HeaderMap, elapsed: Duration) {
+pub fn call_ended(span: &Span, method: &str, headers: &HeaderMap, elapsed: Duration) {
     if span.is_disabled() {
         return;
     }
@@ -152,7 +120,7 @@ pub fn call_ended(span: &Span, path: &str, headers: &HeaderMap, elapsed: Duratio
     }
     let microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
     span.in_scope(|| {
-        if is_control_plane(path) {
+        if is_control_plane(method) {
             tracing::info!(target: CALLS, code = name, microseconds, "call ended");
         } else {
             tracing::debug!(target: CALLS, code = name, microseconds, "call ended");

@@ -3,6 +3,7 @@
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::domain::{
+    Refusal,
     audit::AuditEvent,
     ids::TenantId,
     limits,
@@ -12,10 +13,10 @@ use crate::domain::{
 };
 use crate::store::StoreError;
 
-use super::{Authority, AuthorityError, call::Call, service_users::require_tenant};
+use super::{Authority, AuthorityError, call::Call};
 
 impl Authority {
-    /// Lists a tenant's events, newest first. Needs `audit.read` of it.
+    /// Lists a tenant's events, newest first; of a deleted one until it is purged. Needs `audit.read` of it.
     pub async fn list_audit_events(
         &self,
         call: &Call,
@@ -25,7 +26,8 @@ impl Authority {
     ) -> Result<Paged<AuditEvent>, AuthorityError> {
         call.caller.require(Right::AuditRead)?;
         call.see(tenant, || Resource::tenant(tenant))?;
-        let found = require_tenant(self.store(), tenant).await?;
+        let found = self.store().tenant_or_deleted(tenant).await?;
+        let found = found.ok_or_else(|| Refusal::NotFound(Resource::tenant(tenant)))?;
         // Events outlive a purged tenant; whoever gets its id next must not see them.
         Ok(self.store().audit_events(tenant, found.create_time, target, page).await?)
     }

@@ -25,7 +25,6 @@ use crate::clock::Clock;
 use crate::domain::{Refusal, Revision, limits, page::PageTokens, pepper::Peppers};
 use crate::random::NoRandomness;
 use crate::store::{Store, StoreError, Write};
-use crate::verify::refresh::Refresher;
 
 use call::Call;
 use denials::Denials;
@@ -39,7 +38,6 @@ pub struct Authority {
 
 struct Shared {
     store: Store,
-    refresher: Refresher,
     peppers: Arc<Peppers>,
     clock: Clock,
     changes: TaskTracker,
@@ -71,11 +69,11 @@ pub enum AuthorityError {
 impl Authority {
     /// Puts the parts together. `changes` tracks running changes, so that shutdown can wait for them.
     #[must_use]
-    pub fn new(store: Store, refresher: Refresher, peppers: Arc<Peppers>, clock: Clock, changes: TaskTracker) -> Self {
+    pub fn new(store: Store, peppers: Arc<Peppers>, clock: Clock, changes: TaskTracker) -> Self {
         let page_tokens = PageTokens::new(&peppers);
         let replay_seal = ReplaySeal::new(&peppers);
         let denials = Denials::default();
-        let shared = Shared { store, refresher, peppers, clock, changes, denials, page_tokens, replay_seal };
+        let shared = Shared { store, peppers, clock, changes, denials, page_tokens, replay_seal };
         Self { shared: Arc::new(shared) }
     }
 
@@ -112,7 +110,7 @@ impl Authority {
         }
         let ended = self.shared.changes.spawn(change(write).instrument(Span::current())).await;
         let changed = ended.map_err(|error| AuthorityError::Defect(format!("a change panicked: {error}")))??;
-        self.shared.refresher.reach(changed.revision, limits::OWN_MIRROR_WAIT).await;
+        self.store().followed(changed.revision, limits::OWN_MIRROR_WAIT).await;
         Ok(changed.answer)
     }
 }

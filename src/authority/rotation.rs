@@ -2,7 +2,6 @@
 
 use crate::domain::{
     Revision,
-    audit::event_id,
     ids::{KeyId, KeyName},
     key::Key,
     refusal::{Resource, require_revision},
@@ -81,9 +80,6 @@ impl Authority {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
             write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;
         }
-        let mut birth = call.event(&name.owner.tenant, created.key.name.to_string());
-        birth.id = event_id(call.now, random::bytes()?);
-        write.note(birth).await?;
         let revision = write.commit(call.event(&name.owner.tenant, name.to_string())).await?;
         predecessor.revision = revision;
         created.key.revision = revision;

@@ -3,7 +3,7 @@
 use crate::domain::{
     Refusal, Revision,
     ids::{ServiceUserName, TenantId},
-    owner::{OwnerState, ServiceUser, Tenant},
+    owner::{OwnerState, ServiceUser},
     page::{Page, Paged},
     refusal::{Resource, require_revision},
     rights::Right,
@@ -176,9 +176,11 @@ impl Authority {
 }
 
 /// Refuses a parent that doesn't exist, instead of answering an empty list.
-pub(super) async fn require_tenant(store: &Store, id: &TenantId) -> Result<Tenant, AuthorityError> {
-    let found = store.tenant(id).await?;
-    Ok(found.ok_or_else(|| Refusal::NotFound(Resource::tenant(id)))?)
+pub(super) async fn require_tenant(store: &Store, id: &TenantId) -> Result<(), AuthorityError> {
+    match store.tenant(id).await? {
+        Some(_) => Ok(()),
+        None => Err(Refusal::NotFound(Resource::tenant(id)).into()),
+    }
 }
 
 async fn save(

@@ -17,7 +17,7 @@ use crate::domain::limits;
 use crate::random;
 use crate::telemetry;
 
-use super::{caller::RequestId, status};
+use super::{caller::RequestId, methods, status};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIMEOUT: &str = "grpc-timeout";
@@ -30,21 +30,37 @@ pub async fn serve(mut routes: Routes, mut request: Request<Body>) -> Result<Res
     }
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    let span = telemetry::call_span(request.uri().path(), &id, request.headers());
+    let path = request.uri().path().to_owned();
+    let method = methods::known(&path);
+    let span = telemetry::call_span(method, &id, request.headers());
     let started = tokio::time::Instant::now();
     let deadline = deadline(request.uri().path(), request.headers());
-    let path = request.uri().path().to_owned();
     let answering = AssertUnwindSafe(routes.call(request)).catch_unwind();
     let mut response = match tokio::time::timeout(deadline, answering.instrument(span.clone())).await {
-        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Ok(response))) => explained(method, response),
         Ok(Err(_panic)) => span.in_scope(|| status::panicked().into_http()),
         Err(_elapsed) => status::deadline_exceeded().into_http(),
     };
-    telemetry::call_ended(&span, &path, response.headers(), started.elapsed());
+    telemetry::call_ended(&span, method, response.headers(), started.elapsed());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     Ok(response)
+}
+
+/// tonic refuses what it can't read or route before a handler sees it, and without a reason; what comes from the caller it
+/// may call OUT_OF_RANGE or INTERNAL.
+fn explained(method: &str, response: Response<Body>) -> Response<Body> {
+    let headers = response.headers();
+    let code = headers.get("grpc-status").map(|code| tonic::Code::from_bytes(code.as_bytes()));
+    if headers.contains_key("grpc-status-details-bin") || method.starts_with("grpc.") {
+        return response;
+    }
+    match code {
+        Some(tonic::Code::OutOfRange | tonic::Code::Internal) => status::message_invalid().into_http(),
+        Some(tonic::Code::Unimplemented) => status::method_unknown().into_http(),
+        Some(_) | None => response,
+    }
 }
 
 /// tonic routes any method and any content type (measured: reliability.md R16); we don't.

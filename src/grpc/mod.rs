@@ -8,6 +8,7 @@ pub mod desk;
 pub mod health;
 pub mod keys;
 pub mod layers;
+mod methods;
 pub mod server;
 pub mod service_users;
 pub mod status;
@@ -60,6 +61,9 @@ pub fn routes(
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Each version knows itself only; together, a client of either sees both.
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
     };
     Ok(Routes::new(verification)
         .add_service(keys)

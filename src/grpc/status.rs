@@ -112,6 +112,21 @@ pub fn deadline_exceeded() -> Status {
     Draft::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message).finish()
 }
 
+/// The message is longer than allowed or not of the method's type.
+#[must_use]
+pub fn message_invalid() -> Status {
+    let message = "the message is longer than this method takes, or not of its type; see the limits in the contract";
+    Draft::new(Code::InvalidArgument, ErrorReason::MessageInvalid, message).finish()
+}
+
+/// No such method, or a compression that this server doesn't know.
+#[must_use]
+pub fn method_unknown() -> Status {
+    let message =
+        "no such method, or a compression that isn't offered; `grpcurl … list` and `describe` show what there is";
+    Draft::new(Code::Unimplemented, ErrorReason::MethodUnknown, message).finish()
+}
+
 /// The handler panicked.
 #[must_use]
 pub fn panicked() -> Status {

@@ -3,6 +3,8 @@
 //! Write order is commit order, so rows above a revision that was seen have no holes. Pages are ordered by (revision, id)
 //! and have no upper bound: a row that changes again meanwhile moves towards the end and is met there.
 
+use std::sync::Arc;
+
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
     Select, Statement,
@@ -16,6 +18,7 @@ use super::{
     entity::{api_key, service_user, tenant},
     error::within,
     row::{self, Row},
+    signal::Signal,
     write,
 };
 
@@ -23,6 +26,7 @@ use super::{
 #[derive(Clone)]
 pub struct Feed {
     database: DatabaseConnection,
+    signal: Arc<Signal>,
 }
 
 /// How far the database is.
@@ -69,8 +73,23 @@ impl Cursor {
 }
 
 impl Feed {
-    pub(super) fn new(database: DatabaseConnection) -> Self {
-        Self { database }
+    pub(super) fn new(database: DatabaseConnection, signal: Arc<Signal>) -> Self {
+        Self { database, signal }
+    }
+
+    /// Asks whoever follows this feed to look soon, as each commit of this process does.
+    pub fn poke(&self) {
+        self.signal.poke();
+    }
+
+    /// Waits until somebody asks to look. For the one that follows.
+    pub async fn poked(&self) {
+        self.signal.poked().await;
+    }
+
+    /// Says that every change up to `revision` was taken in. For the one that follows.
+    pub fn see(&self, revision: Revision) {
+        self.signal.see(revision);
     }
 
     /// Reads the revision and, on PostgreSQL, the clock, in one round trip.

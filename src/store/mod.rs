@@ -22,14 +22,18 @@ mod replays;
 mod row;
 mod schema;
 mod service_users;
+mod signal;
 mod slots;
 mod target;
 mod tenants;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
+
+use crate::domain::Revision;
 
 pub use error::StoreError;
 pub use feed::{Cursor, Feed, FeedRow, Look};
@@ -41,6 +45,7 @@ pub use target::Target;
 pub use write::{Bookkeeping, Write};
 
 use queue::Queue;
+use signal::Signal;
 
 /// The database, connected. Cheap to clone.
 #[derive(Clone)]
@@ -49,6 +54,7 @@ pub struct Store {
     readers: DatabaseConnection,
     feed: DatabaseConnection,
     queue: Arc<Queue>,
+    signal: Arc<Signal>,
 }
 
 impl Store {
@@ -58,7 +64,7 @@ impl Store {
     pub async fn connect(target: &Target, application_name: &str) -> Result<Self, StoreError> {
         let pools = connect::open(target, application_name).await?;
         let queue = Arc::new(Queue::new(pools.concurrent_writers));
-        Ok(Self { writers: pools.writers, readers: pools.readers, feed: pools.feed, queue })
+        Ok(Self { writers: pools.writers, readers: pools.readers, feed: pools.feed, queue, signal: Arc::default() })
     }
 
     /// Brings an empty database to the schema of this binary and leaves a current one alone: what `serve` calls. Safe when
@@ -80,7 +86,12 @@ impl Store {
     /// Reads what changed, on a connection of its own so that it never waits behind readers or writers.
     #[must_use]
     pub fn feed(&self) -> Feed {
-        Feed::new(self.feed.clone())
+        Feed::new(self.feed.clone(), Arc::clone(&self.signal))
+    }
+
+    /// Waits until whoever follows the feed in this process has seen every change up to `revision`, `longest` at most.
+    pub async fn followed(&self, revision: Revision, longest: Duration) {
+        self.signal.followed(revision, longest).await;
     }
 
     /// Closes the connections, waiting for those in use. On SQLite this folds the write-ahead log into the file.

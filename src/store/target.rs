@@ -27,7 +27,8 @@ pub enum Target {
 pub(super) fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let known = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let options = known.then(|| PgConnectOptions::from_str(url).ok()).flatten();
-    options.ok_or_else(|| {
+    // No parameter of sqlx's own: pgbouncer refuses the ones it doesn't know.
+    options.map(|options| options.extra_float_digits(None)).ok_or_else(|| {
         let form = "postgres://user:password@host:5432/database";
         StoreError::Address(format!("the database URL can't be read; write it as {form}, special characters as %xx"))
     })

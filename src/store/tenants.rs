@@ -27,6 +27,11 @@ impl Store {
         Ok(found.filter(|tenant| tenant.delete_time.is_none()))
     }
 
+    /// Reads a tenant that may be deleted, as long as it isn't purged.
+    pub async fn tenant_or_deleted(&self, id: &TenantId) -> Result<Option<Tenant>, StoreError> {
+        find(&self.readers, id).await
+    }
+
     /// Lists tenants by id: the only list that isn't inside one tenant. The page's cursor is the tenant's id.
     pub async fn tenants(&self, page: &Page, show_deleted: bool) -> Result<Paged<Tenant>, StoreError> {
         let mut query = Entity::find().order_by_asc(Column::Id).limit(page.size + 1);

@@ -1,5 +1,7 @@
 //! One change, or one piece of bookkeeping: a turn in the queue and a transaction. Dropped without commit, it is undone.
 
+use std::sync::Arc;
+
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode, Statement,
     TransactionOptions, TransactionTrait,
@@ -13,6 +15,7 @@ use super::{
     Store, StoreError, audit,
     error::{PATIENCE, within},
     queue::Turn,
+    signal::Signal,
 };
 
 /// One change, under one revision, with one audit event. Undone when dropped.
@@ -24,6 +27,7 @@ pub struct Write {
     // Before the turn: fields are dropped in this order, and the next writer should find the connection on its way back.
     pub(super) transaction: DatabaseTransaction,
     _turn: Turn,
+    signal: Arc<Signal>,
 }
 
 /// A transaction that changes no resource, and so takes no revision. Undone when dropped.
@@ -39,7 +43,7 @@ impl Store {
         let transaction = begin(&self.writers).await?;
         let sql = "UPDATE revision SET value = value + 1 WHERE id = 1 RETURNING value";
         let revision = revision_row(&transaction, sql).await?;
-        Ok(Write { revision, transaction, _turn: turn })
+        Ok(Write { revision, transaction, _turn: turn, signal: Arc::clone(&self.signal) })
     }
 
     /// Takes a turn and begins a transaction. `Overloaded` as [`write`](Self::write).
@@ -72,6 +76,7 @@ impl Write {
     pub async fn commit(self, event: AuditEvent) -> Result<Revision, StoreError> {
         self.note(event).await?;
         commit(self.transaction).await?;
+        self.signal.poke();
         Ok(self.revision)
     }
 }

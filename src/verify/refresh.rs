@@ -6,9 +6,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +44,7 @@ struct Progress {
 /// A handle to the task.
 #[derive(Clone)]
 pub struct Refresher {
-    poke: Arc<Notify>,
+    feed: Feed,
     started: Arc<AtomicU64>,
     progress: watch::Receiver<Progress>,
 }
@@ -58,36 +57,22 @@ impl Refresher {
     /// Starts the task; it ends with `stop`.
     #[must_use]
     pub fn start(mirror: Arc<Mirror>, feed: Feed, clock: Clock, stop: CancellationToken) -> Self {
-        let poke = Arc::new(Notify::new());
         let started = Arc::new(AtomicU64::new(0));
         let (sender, progress) = watch::channel(Progress { finished: 0, succeeded: false, position: None });
-        let follower = Follower { mirror, feed, clock, position: None, last_sweep: None, clock_is_wrong: false };
-        let task = follower.run(Arc::clone(&poke), Arc::clone(&started), sender);
+        let follower =
+            Follower { mirror, feed: feed.clone(), clock, position: None, last_sweep: None, clock_is_wrong: false };
+        let task = follower.run(Arc::clone(&started), sender);
         tokio::spawn(async move { stop.run_until_cancelled(task).await });
-        Self { poke, started, progress }
-    }
-
-    /// Asks for a look soon; waits for nothing.
-    pub fn poke(&self) {
-        self.poke.notify_one();
+        Self { feed, started, progress }
     }
 
     /// Waits for one refresh that started after this call.
     pub async fn refresh(&self) -> Result<(), RefreshFailed> {
         let wanted = self.started.load(Ordering::SeqCst) + 1;
-        self.poke();
+        self.feed.poke();
         let mut progress = self.progress.clone();
         let finished = progress.wait_for(|progress| progress.finished >= wanted).await.map_err(|_| RefreshFailed)?;
         if finished.succeeded { Ok(()) } else { Err(RefreshFailed) }
-    }
-
-    /// Waits until every change up to `revision` is in, `longest` at most.
-    pub async fn reach(&self, revision: Revision, longest: Duration) {
-        let reached = |progress: &Progress| progress.position.is_some_and(|position| position.revision >= revision);
-        let mut progress = self.progress.clone();
-        self.poke();
-        // Not reached in time: the change is committed all the same, and the next look will bring it.
-        let _ = timeout(longest, progress.wait_for(reached)).await;
     }
 
     /// The number of the look that runs now, or ran last.
@@ -128,7 +113,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn run(mut self, poke: Arc<Notify>, started: Arc<AtomicU64>, progress: watch::Sender<Progress>) {
+    async fn run(mut self, started: Arc<AtomicU64>, progress: watch::Sender<Progress>) {
         loop {
             let earliest = Instant::now() + limits::POLL_SPACING;
             let number = started.fetch_add(1, Ordering::SeqCst) + 1;
@@ -141,7 +126,7 @@ impl Follower {
                 }
             };
             progress.send_replace(Progress { finished: number, succeeded, position: self.position });
-            let _ = timeout(limits::POLL_INTERVAL, poke.notified()).await;
+            let _ = timeout(limits::POLL_INTERVAL, self.feed.poked()).await;
             sleep_until(earliest).await;
         }
     }
@@ -162,6 +147,7 @@ impl Follower {
             self.follow(seen).await?;
         }
         self.position = Some(Position { revision: look.revision, as_of });
+        self.feed.see(look.revision);
         self.sweep(as_of);
         Ok(())
     }

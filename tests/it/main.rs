@@ -3,9 +3,24 @@
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::wildcard_enum_match_arm, clippy::type_complexity, reason = "tables of tests are read, not extended")]
 
 #[macro_use]
 mod harness;
 
+mod architecture;
+mod bad_input;
+mod chart;
+mod climbing;
+mod contract;
 mod life_table;
+mod lists_and_audit;
+mod outside_clients;
+mod pgbouncer;
+mod raw;
+mod readme;
+mod rights_matrix;
+mod rpcs;
 mod store_suite;
+mod telemetry;
+mod verdicts;

@@ -101,10 +101,10 @@ pub fn update(request: &v1::UpdateKeyRequest, call: &Call) -> Result<Update, Ref
     let name = fields.take("key.name", KeyName::parse(&key.name));
     let expected = expected_revision(&mut fields, request.expected_revision);
     let paths = mask(&mut fields, request.update_mask.as_ref(), &EDITABLE, &IMMUTABLE);
-    let edit = paths.map(|paths| edit(&mut fields, key, &paths, call.now));
-    let scopes = edit.as_ref().and_then(|edit| edit.scopes.as_deref());
+    let edit = edit(&mut fields, key, &paths, call.now);
+    let scopes = edit.scopes.as_deref();
     check_admin_scopes(&mut fields, call, name.as_ref().map(|name| &name.owner.tenant), scopes);
-    let complete = || Some(Update { name: name?, edit: edit?, expected: expected? });
+    let complete = || Some(Update { name: name?, edit, expected: expected? });
     fields.finish(complete())
 }
 

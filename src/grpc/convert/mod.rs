@@ -36,31 +36,28 @@ pub fn name<T>(field: &str, name: &str, parse: impl FnOnce(&str) -> Result<T, St
     fields.finish(name)
 }
 
-/// The paths of an update mask, each one of `known`.
+/// The paths of an update mask that are among `known`; every other one is refused.
 pub fn mask<'a>(
     fields: &mut Fields,
     mask: Option<&'a prost_types::FieldMask>,
     known: &[&str],
     immutable: &[&str],
-) -> Option<Vec<&'a str>> {
+) -> Vec<&'a str> {
     const FIELD: &str = "update_mask";
     let paths = mask.map_or(&[][..], |mask| &mask.paths[..]);
-    if paths.is_empty() {
-        return fields.take(FIELD, Err(format!("must name at least one of {}", known.join(", "))));
-    }
-    if paths.len() > limits::MASK_PATHS {
-        return fields
-            .take(FIELD, Err(format!("has {} paths; at most {} are allowed", paths.len(), limits::MASK_PATHS)));
+    let refusal = match paths.len() {
+        0 => Err(format!("must name at least one of {}", known.join(", "))),
+        1..=limits::MASK_PATHS => Ok(()),
+        count => Err(format!("has {count} paths; at most {} are allowed", limits::MASK_PATHS)),
+    };
+    if fields.take(FIELD, refusal).is_none() {
+        return Vec::new();
     }
     let check = |path: &'a str| match (known.contains(&path), immutable.contains(&path)) {
         (true, _) => Ok(path),
         (false, true) => Err(format!("{path} can't be changed; you can change {}", known.join(", "))),
         (false, false) => Err(format!("{} is no field; you can change {}", quote(path), known.join(", "))),
     };
-    let taken: Vec<Option<&str>> = paths
-        .iter()
-        .enumerate()
-        .map(|(index, path)| fields.take(&format!("{FIELD}.paths[{index}]"), check(path)))
-        .collect();
-    taken.into_iter().collect()
+    let paths = paths.iter().enumerate();
+    paths.filter_map(|(index, path)| fields.take(&format!("{FIELD}.paths[{index}]"), check(path))).collect()
 }

@@ -31,8 +31,11 @@ pub fn update_tenant(request: &v1::UpdateTenantRequest) -> Result<(TenantId, Opt
     let id = fields.take("tenant.name", TenantId::parse_name(&tenant.name));
     let expected = expected_revision(&mut fields, request.expected_revision);
     let paths = mask(&mut fields, request.update_mask.as_ref(), &["display_name"], &IMMUTABLE);
-    let display_name = paths.and_then(|_| fields.take("tenant.display_name", DisplayName::parse(&tenant.display_name)));
-    let complete = || Some((id?, Some(display_name?), expected?));
+    let mut display_name = None;
+    if paths.contains(&"display_name") {
+        display_name = fields.take("tenant.display_name", DisplayName::parse(&tenant.display_name));
+    }
+    let complete = || Some((id?, display_name, expected?));
     fields.finish(complete())
 }
 
@@ -62,19 +65,13 @@ pub fn update_service_user(
     let expected = expected_revision(&mut fields, request.expected_revision);
     let paths = mask(&mut fields, request.update_mask.as_ref(), &["display_name", "description"], &IMMUTABLE);
     let mut edit = ServiceUserEdit::default();
-    for &path in paths.iter().flatten() {
-        match path {
-            "display_name" => {
-                let text = DisplayName::parse(&service_user.display_name);
-                edit.display_name = fields.take("service_user.display_name", text);
-            }
-            _ => {
-                let text = Description::parse(&service_user.description);
-                edit.description = fields.take("service_user.description", text);
-            }
-        }
+    if paths.contains(&"display_name") {
+        edit.display_name = fields.take("service_user.display_name", DisplayName::parse(&service_user.display_name));
     }
-    let complete = || Some((name?, paths.map(|_| edit)?, expected?));
+    if paths.contains(&"description") {
+        edit.description = fields.take("service_user.description", Description::parse(&service_user.description));
+    }
+    let complete = || Some((name?, edit, expected?));
     fields.finish(complete())
 }
 

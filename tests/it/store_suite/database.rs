@@ -154,7 +154,7 @@ impl Bouncer {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = format!(
             "[databases]\n* = host={host} port={port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {own_port}\n\
-             auth_type = any\nunix_socket_dir =\npool_mode = {mode}\nignore_startup_parameters = extra_float_digits\n\
+             auth_type = any\nunix_socket_dir =\npool_mode = {mode}\n\
              default_pool_size = 20\n"
         );
         // `auth_type = any` logs in as the user that is named here, whoever asks.

@@ -1,0 +1,186 @@
+//! Every field of every request: what kind of value it takes, or why no value of it can be bad.
+
+use super::kinds::Kind::{self, *};
+
+/// One field of one RPC.
+pub struct Field {
+    /// Full name of the RPC.
+    pub rpc: String,
+    /// As `key.display_name`.
+    pub path: &'static str,
+    pub kind: Kind,
+}
+
+/// The fields that are checked.
+pub fn fields() -> Vec<Field> {
+    CHECKED
+        .iter()
+        .flat_map(|(rpc, fields)| {
+            fields.iter().map(move |&(path, kind)| Field { rpc: format!("claviger.v1.{rpc}"), path, kind })
+        })
+        .collect()
+}
+
+/// Paths that an update mask of this RPC may name.
+pub fn editable(rpc: &str) -> Option<&'static [&'static str]> {
+    match rpc.rsplit_once('/').map(|(_, method)| method) {
+        Some("UpdateKey") => Some(&["display_name", "description", "scopes", "allowed_networks", "expire_time"]),
+        Some("UpdateTenant") => Some(&["display_name"]),
+        Some("UpdateServiceUser") => Some(&["display_name", "description"]),
+        _ => None,
+    }
+}
+
+type Fields = &'static [(&'static str, Kind)];
+
+const KEY: Fields = &[("name", KeyName), ("expected_revision", Revision)];
+const USER: Fields = &[("name", UserName), ("expected_revision", Revision)];
+const TENANT: Fields = &[("name", TenantName), ("expected_revision", Revision)];
+
+const CHECKED: &[(&str, Fields)] = &[
+    (
+        "KeyService/CreateKey",
+        &[
+            ("parent", UserName),
+            ("key.display_name", DisplayName),
+            ("key.description", Description),
+            ("key.scopes", Scopes),
+            ("key.allowed_networks", Networks),
+            ("key.expire_time", ExpireTime),
+            ("ttl", Ttl),
+            ("request_id", RequestId),
+        ],
+    ),
+    ("KeyService/GetKey", &[("name", KeyName)]),
+    (
+        "KeyService/ListKeys",
+        &[
+            ("parent", KeyParent),
+            ("page_size", PageSize),
+            ("page_token", PageToken),
+            ("state", State),
+            ("expiring_before", Before),
+        ],
+    ),
+    (
+        "KeyService/UpdateKey",
+        &[
+            ("key.name", KeyName),
+            ("key.display_name", DisplayName),
+            ("key.description", Description),
+            ("key.scopes", Scopes),
+            ("key.allowed_networks", Networks),
+            ("key.expire_time", ExpireTime),
+            ("update_mask", Mask),
+            ("expected_revision", Revision),
+        ],
+    ),
+    ("KeyService/EnableKey", KEY),
+    ("KeyService/DisableKey", KEY),
+    ("KeyService/RevokeKey", &[("name", KeyName), ("reason", Reason), ("expected_revision", Revision)]),
+    (
+        "KeyService/RotateKey",
+        &[
+            ("name", KeyName),
+            ("grace_period", Grace),
+            ("expire_time", ExpireTime),
+            ("ttl", Ttl),
+            ("request_id", RequestId),
+            ("expected_revision", Revision),
+        ],
+    ),
+    ("KeyService/DeleteKey", KEY),
+    (
+        "ServiceUserService/CreateServiceUser",
+        &[
+            ("parent", TenantName),
+            ("service_user_id", NewId),
+            ("service_user.display_name", DisplayName),
+            ("service_user.description", Description),
+        ],
+    ),
+    ("ServiceUserService/GetServiceUser", &[("name", UserName)]),
+    (
+        "ServiceUserService/ListServiceUsers",
+        &[("parent", TenantName), ("page_size", PageSize), ("page_token", PageToken)],
+    ),
+    (
+        "ServiceUserService/UpdateServiceUser",
+        &[
+            ("service_user.name", UserName),
+            ("service_user.display_name", DisplayName),
+            ("service_user.description", Description),
+            ("update_mask", Mask),
+            ("expected_revision", Revision),
+        ],
+    ),
+    ("ServiceUserService/EnableServiceUser", USER),
+    ("ServiceUserService/DisableServiceUser", USER),
+    ("ServiceUserService/DeleteServiceUser", USER),
+    ("TenantService/CreateTenant", &[("tenant_id", NewId), ("tenant.display_name", DisplayName)]),
+    ("TenantService/GetTenant", &[("name", TenantName)]),
+    ("TenantService/ListTenants", &[("page_size", PageSize), ("page_token", PageToken)]),
+    (
+        "TenantService/UpdateTenant",
+        &[
+            ("tenant.name", TenantName),
+            ("tenant.display_name", DisplayName),
+            ("update_mask", Mask),
+            ("expected_revision", Revision),
+        ],
+    ),
+    ("TenantService/EnableTenant", TENANT),
+    ("TenantService/DisableTenant", TENANT),
+    ("TenantService/DeleteTenant", TENANT),
+    (
+        "VerificationService/Verify",
+        &[("required_scopes", RequiredScopes), ("client_ip", ClientIp), ("tenant", VerifyTenant)],
+    ),
+    ("VerificationService/BatchVerify", &[("requests", Questions)]),
+    (
+        "AuditService/ListAuditEvents",
+        &[("parent", TenantName), ("page_size", PageSize), ("page_token", PageToken), ("target", Target)],
+    ),
+];
+
+/// Fields without a bad value: the end of an RPC's name, the end of a path, and why.
+pub const EXEMPT: &[(&str, &str, Why)] = &[
+    ("", "show_deleted", Why::EveryValueIsGood("a bool")),
+    ("", "force", Why::EveryValueIsGood("a bool")),
+    ("Verify", "secret", Why::EveryValueIsGood("any text gets a verdict: bad_input/presented.rs")),
+    (
+        "BatchVerify",
+        "requests.required_scopes",
+        Why::EveryValueIsGood("its item has the error: bad_input/presented.rs"),
+    ),
+    ("BatchVerify", "requests.client_ip", Why::EveryValueIsGood("its item has the error: bad_input/presented.rs")),
+    ("BatchVerify", "requests.tenant", Why::EveryValueIsGood("its item has the error: bad_input/presented.rs")),
+    ("CreateKey", "key.name", Why::Ignored),
+    ("CreateServiceUser", "service_user.name", Why::Ignored),
+    ("CreateTenant", "tenant.name", Why::Ignored),
+    ("", ".state", Why::Ignored),
+    ("", ".create_time", Why::Ignored),
+    ("", ".update_time", Why::Ignored),
+    ("", ".revoke_time", Why::Ignored),
+    ("", ".revoke_reason", Why::Ignored),
+    ("", ".delete_time", Why::Ignored),
+    ("", ".purge_time", Why::Ignored),
+    ("", ".creator", Why::Ignored),
+    ("", ".secret_hint", Why::Ignored),
+    ("", ".supersedes", Why::Ignored),
+    ("", ".superseded_by", Why::Ignored),
+    ("", ".revision", Why::Ignored),
+];
+
+/// Why a field has no bad value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    EveryValueIsGood(&'static str),
+    /// For output only; whatever a caller puts there changes nothing.
+    Ignored,
+}
+
+/// Why this field is exempt, if it is.
+pub fn exemption(rpc: &str, path: &str) -> Option<Why> {
+    EXEMPT.iter().find(|(method, field, _)| rpc.ends_with(method) && path.ends_with(field)).map(|(_, _, why)| *why)
+}

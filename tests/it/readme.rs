@@ -1,0 +1,329 @@
+//! The README keeps its word: its commands print what it shows, its clients run, its tables are complete. The real binary
+//! stands in for `cargo run --release`, in an empty folder, on the default port; nothing else is replaced.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{sleep, timeout};
+
+use crate::harness::{
+    engine::{skip, tool},
+    process::{bare_command, run},
+};
+
+/// The README's own port: one test at a time.
+static PORT: Mutex<()> = Mutex::const_new(());
+const MARK: &str = "@@@ next";
+const START: &str = "cargo run --release";
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// One fenced block: its language and its text.
+struct Block {
+    language: String,
+    text: String,
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(repository().join("README.md")).expect("README.md")
+}
+
+/// The text under a heading of the second level.
+fn section(heading: &str) -> String {
+    let readme = readme();
+    let after = readme.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no section {heading}")).1;
+    after.split("\n## ").next().expect("a section").to_owned()
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for line in text.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(language)) => open = Some(Block { language: language.to_owned(), text: String::new() }),
+            (None, None) => {}
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (Some(block), None) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+        }
+    }
+    assert!(open.is_none(), "a block of the README isn't closed");
+    blocks
+}
+
+/// The only block of this language in a section.
+fn only_block(heading: &str, language: &str) -> String {
+    let mut found = blocks(&section(heading)).into_iter().filter(|block| block.language == language);
+    let first = found.next().unwrap_or_else(|| panic!("no {language} in {heading}"));
+    assert!(found.next().is_none(), "one {language} in {heading}");
+    first.text
+}
+
+/// Commands, and the output that the README shows below them, if any.
+struct Step {
+    commands: String,
+    output: Option<String>,
+}
+
+fn walk(heading: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for block in blocks(&section(heading)) {
+        match &*block.language {
+            "sh" => steps.push(Step { commands: block.text, output: None }),
+            "text" => steps.last_mut().expect("commands come before output").output = Some(block.text),
+            other => panic!("a block of language {other:?} in the walk"),
+        }
+    }
+    steps
+}
+
+/// What may differ from run to run becomes the same: secrets, ids, times, folders, and white space (grpcurl's differs
+/// between versions).
+fn masked(text: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || "_-…:./".contains(c);
+    let mut out = String::new();
+    let mut word = String::new();
+    for c in text.chars().chain([' ']) {
+        if is_word(c) {
+            word.push(c);
+            continue;
+        }
+        out.push_str(&masked_word(&word));
+        word.clear();
+        if !c.is_whitespace() {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn masked_word(word: &str) -> String {
+    if chrono::DateTime::parse_from_rfc3339(word).is_ok() {
+        return "<time>".to_owned();
+    }
+    if let Some((_, file)) = word.split_once("/claviger-data") {
+        return format!("<folder>/claviger-data{file}");
+    }
+    if let Some((owner, id)) = word.split_once("/keys/") {
+        assert_eq!(id.len(), 22, "the key id of {word}");
+        return format!("{owner}/keys/<id>");
+    }
+    match word.len() {
+        76 if word.starts_with("cvg_") => "<secret>".to_owned(),
+        15 if word.starts_with("cvg_") && word.ends_with('…') => "<hint>".to_owned(),
+        _ => word.to_owned(),
+    }
+}
+
+/// A stranger's terminal: an empty folder, the tools and the system, and a service that was started there.
+struct Terminal {
+    folder: TempDir,
+    path: String,
+    greeting: String,
+    _service: Child,
+    _port: MutexGuard<'static, ()>,
+}
+
+impl Terminal {
+    /// `None`, with a loud line, when there is no grpcurl.
+    async fn open() -> Option<Self> {
+        let grpcurl = tool("grpcurl")?;
+        let port = PORT.lock().await;
+        wait_for("a free port 50051", async || TcpListener::bind("127.0.0.1:50051").await.ok()).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("greeting");
+        let mut service = bare_command();
+        service.current_dir(folder.path()).stdout(File::create(&file).expect("a file")).stderr(Stdio::inherit());
+        let service = service.spawn().expect("the service starts");
+        let greeting = wait_for("a greeting", async || {
+            std::fs::read_to_string(&file).ok().filter(|text| text.ends_with("\n\n") && text.contains("CreateTenant"))
+        });
+        let greeting = greeting.await;
+        std::fs::remove_file(file).expect("not the stranger's");
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", grpcurl.parent().expect("a folder").display());
+        Some(Self { folder, path, greeting, _service: service, _port: port })
+    }
+
+    /// A command in this terminal.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", &self.path).current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    /// Types the commands into one shell; answers what each printed, errors included.
+    async fn type_in(&self, steps: &[Step]) -> Vec<String> {
+        let mut script = "exec 2>&1\n".to_owned();
+        for step in steps {
+            script.push_str(&format!("echo '{MARK}'\n{}", step.commands));
+        }
+        script.push_str("printf %s \"$secret\" >secret\n");
+        let mut shell = self.command("bash");
+        shell.args(["-c", &script]);
+        let (_, out, _) = timeout(LONGEST, run(shell)).await.expect("the commands end");
+        out.split(&format!("{MARK}\n")).skip(1).map(str::to_owned).collect()
+    }
+
+    /// Types what comes before the clients: the 60 seconds, and the gateway's key.
+    async fn prepare_for_clients(&self) -> [String; 2] {
+        let mut steps = walk("60 seconds").split_off(1);
+        steps.extend(walk("Rights"));
+        self.type_in(&steps).await;
+        let secret = std::fs::read_to_string(self.folder.path().join("secret")).expect("a secret");
+        ["gateway.key".to_owned(), secret]
+    }
+}
+
+/// Asks until there is an answer, and not for ever.
+async fn wait_for<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    let answer = async {
+        loop {
+            match ask().await {
+                Some(answer) => return answer,
+                None => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    timeout(LONGEST, answer).await.unwrap_or_else(|_| panic!("waited for {what}"))
+}
+
+#[tokio::test]
+async fn the_sixty_seconds_print_what_the_readme_shows() {
+    let Some(terminal) = Terminal::open().await else { return };
+    let mut steps = walk("60 seconds");
+    let start = steps.remove(0);
+    assert_eq!(start.commands.trim(), START);
+    assert_eq!(masked(&terminal.greeting), masked(&start.output.expect("the greeting")));
+    let printed = terminal.type_in(&steps).await;
+    assert_eq!(printed.len(), steps.len());
+    for (step, printed) in steps.iter().zip(printed) {
+        let shown = step.output.as_deref().unwrap_or_default();
+        assert_eq!(masked(&printed), masked(shown), "after\n{}\nit printed\n{printed}", step.commands);
+    }
+}
+
+#[tokio::test]
+async fn the_python_client_prints_the_verdict() {
+    let (Some(terminal), Some(python)) = (Terminal::open().await, tool("python3")) else { return };
+    std::fs::write(terminal.folder.path().join("verify.py"), only_block("Python client", "python")).expect("written");
+    let mut client = terminal.command(python);
+    client.arg("verify.py").args(terminal.prepare_for_clients().await);
+    let (code, out, err) = timeout(LONGEST, run(client)).await.expect("it ends");
+    assert_eq!((code, &*out, &*err), (Some(0), "VERDICT_REVOKED\n", ""));
+}
+
+#[tokio::test]
+async fn the_rust_client_is_the_example_and_prints_the_verdict() {
+    let source = std::fs::read_to_string(repository().join("examples/verify.rs")).expect("the example");
+    assert_eq!(only_block("Rust client", "rust"), source);
+    let Some(terminal) = Terminal::open().await else { return };
+    let binary = Path::new(env!("CARGO_BIN_EXE_claviger")).with_file_name("examples").join("verify");
+    if !binary.exists() {
+        skip("no example: `cargo test --test it` alone doesn't build it, `cargo test` does");
+        return;
+    }
+    let mut client = terminal.command(binary);
+    client.args(terminal.prepare_for_clients().await);
+    let (code, out, err) = timeout(LONGEST, run(client)).await.expect("it ends");
+    assert_eq!((code, &*out, &*err), (Some(0), "VERDICT_REVOKED\n", ""));
+}
+
+#[tokio::test]
+async fn the_settings_table_lists_exactly_the_settings() {
+    let listed: Vec<String> = rows("Settings").into_iter().map(|row| row[0].to_ascii_lowercase()).collect();
+    let mut help = bare_command();
+    help.arg("--help");
+    let (_, help, _) = run(help).await;
+    let flags = help.lines().filter_map(|line| line.trim_start().split_once("--").map(|(_, rest)| rest));
+    let flags = flags.map(|rest| rest.split([' ', '<']).next().unwrap_or_default().replace('-', "_"));
+    let mut known: BTreeSet<String> = flags.filter(|flag| !["help", "version"].contains(&&**flag)).collect();
+    // The only one that may hold a password has no flag.
+    known.insert("database_url".to_owned());
+    let known: BTreeSet<String> = known.into_iter().map(|name| format!("claviger_{name}")).collect();
+    assert_eq!(listed.iter().cloned().collect::<BTreeSet<_>>(), known);
+    assert_eq!(listed.len(), known.len(), "one is listed twice");
+}
+
+/// `--help` can't tell about a setting without a flag; the service itself names them all when one is wrong.
+#[tokio::test]
+async fn the_settings_table_lists_every_name_that_the_service_accepts() {
+    let mut wrong = bare_command();
+    wrong.env("CLAVIGER_NO_SUCH", "x");
+    let (code, _, err) = run(wrong).await;
+    assert_eq!(code, Some(2), "{err}");
+    let accepted = err.trim().split_once("the settings are ").unwrap_or_else(|| panic!("no names in {err}")).1;
+    let mut accepted: BTreeSet<String> = accepted.split(", ").map(str::to_owned).collect();
+    accepted.insert("config".to_owned());
+    let listed = rows("Settings").into_iter().map(|row| row[0].to_ascii_lowercase().replacen("claviger_", "", 1));
+    assert_eq!(listed.collect::<BTreeSet<_>>(), accepted);
+}
+
+/// The contract's comment on a reason starts with its code.
+#[test]
+fn the_error_table_lists_exactly_the_reasons_with_their_codes() {
+    let set = FileDescriptorSet::decode(claviger::proto::DESCRIPTORS).expect("descriptors");
+    let file = set.file.iter().find(|file| file.name() == "claviger/v1/error.proto").expect("error.proto");
+    let index = file.enum_type.iter().position(|found| found.name() == "ErrorReason").expect("ErrorReason");
+    let comments = &file.source_code_info.as_ref().expect("comments").location;
+    let mut reasons = BTreeSet::new();
+    for (number, value) in file.enum_type[index].value.iter().enumerate().skip(1) {
+        let path = [5, i32::try_from(index).expect("small"), 2, i32::try_from(number).expect("small")];
+        let comment = comments.iter().find(|location| location.path == path).expect("a comment").leading_comments();
+        let code = comment.trim().split_once(':').expect("a code").0.to_owned();
+        reasons.insert((code, value.name().trim_start_matches("ERROR_REASON_").to_owned()));
+    }
+    let rows = rows("Errors");
+    let listed: BTreeSet<_> = rows.iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    assert_eq!(listed, reasons);
+    assert_eq!(rows.len(), reasons.len(), "one is listed twice");
+}
+
+#[test]
+fn the_rights_table_lists_exactly_the_rights_and_what_they_imply() {
+    use claviger::domain::rights::Right;
+    let short = |right: Right| right.scope().trim_start_matches("claviger:").to_owned();
+    let rows = rows("Rights");
+    assert_eq!(rows.len(), Right::ALL.len());
+    for (row, right) in rows.iter().zip(Right::ALL) {
+        assert_eq!(row[0], right.scope());
+        let implied = Right::ALL.into_iter().filter(|&other| other != right && right.implies(other));
+        let implied: BTreeSet<String> = implied.map(short).collect();
+        let listed: BTreeSet<String> = row[1].split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        match row[1].as_str() {
+            "all" => assert_eq!(implied.len(), Right::ALL.len() - 1, "{}", row[0]),
+            _ => assert_eq!(listed, implied, "{}", row[0]),
+        }
+    }
+}
+
+/// The rows of a section's only table, without head; cells without back quotes.
+fn rows(heading: &str) -> Vec<Vec<String>> {
+    let section = section(heading);
+    let lines = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    let cells =
+        |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect();
+    lines.map(cells).collect()
+}
+
+#[test]
+fn every_link_of_the_readme_leads_to_a_file() {
+    for link in readme().split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(link.starts_with("https://") || repository().join(link).exists(), "{link}");
+    }
+}

@@ -1,0 +1,219 @@
+//! Every RPC of the contract: the rights that admit it (design 3, spelled out and not computed), what another tenant's
+//! objects look like through it, and a valid request.
+
+use claviger::proto::v1;
+use prost::Message;
+use prost_types::FieldMask;
+
+use crate::harness::Client;
+
+/// Every right there is.
+pub const RIGHTS: [&str; 8] = [ADMIN, TENANT_ADMIN, WRITE, READ, OWN, REVEAL, VERIFY, AUDIT];
+
+pub const ADMIN: &str = "claviger:admin";
+pub const TENANT_ADMIN: &str = "claviger:tenant.admin";
+pub const WRITE: &str = "claviger:keys.write";
+pub const READ: &str = "claviger:keys.read";
+pub const OWN: &str = "claviger:keys.self";
+pub const REVEAL: &str = "claviger:keys.reveal";
+pub const VERIFY: &str = "claviger:verify";
+pub const AUDIT: &str = "claviger:audit.read";
+
+const KEY_READERS: &[&str] = &[ADMIN, TENANT_ADMIN, WRITE, READ, OWN];
+const KEY_WRITERS: &[&str] = &[ADMIN, TENANT_ADMIN, WRITE, OWN];
+const READERS: &[&str] = &[ADMIN, TENANT_ADMIN, WRITE, READ];
+const WRITERS: &[&str] = &[ADMIN, TENANT_ADMIN, WRITE];
+const OF_TENANT: &[&str] = &[ADMIN, TENANT_ADMIN];
+const OF_ALL: &[&str] = &[ADMIN];
+const VERIFIERS: &[&str] = &[ADMIN, TENANT_ADMIN, VERIFY];
+const AUDITORS: &[&str] = &[ADMIN, TENANT_ADMIN, AUDIT];
+
+/// A tenant with a service user with a key.
+pub struct Place {
+    pub tenant: String,
+    pub owner: String,
+    pub key: String,
+    pub secret: String,
+}
+
+/// What a caller of another tenant gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// NOT_FOUND, byte-equal to a missing object.
+    NotFound,
+    /// The verdict UNKNOWN.
+    Unknown,
+    /// Only `claviger:admin` may, and for it no tenant is another's.
+    AdminOnly,
+}
+
+/// One RPC.
+pub struct Row {
+    pub rpc: &'static str,
+    pub rights: &'static [&'static str],
+    pub foreign: Foreign,
+    /// A valid request about the place's objects.
+    pub request: fn(&Place) -> Vec<u8>,
+}
+
+impl Place {
+    /// Makes one.
+    pub async fn make(root: &mut Client, tenant: &str) -> Self {
+        let tenant = root.create_tenant(tenant).await;
+        Self::inside(root, &tenant, "billing").await
+    }
+
+    /// Makes one inside a tenant that is there.
+    pub async fn inside(root: &mut Client, tenant: &str, service_user: &str) -> Self {
+        let owner = root.create_service_user(tenant, service_user).await;
+        let (key, secret) = root.create_key(&owner, &[]).await;
+        Self { tenant: tenant.to_owned(), owner, key: key.name, secret }
+    }
+}
+
+/// The row of an RPC.
+pub fn row(rpc: &str) -> Row {
+    rows().into_iter().find(|row| row.rpc == rpc).unwrap_or_else(|| panic!("no row for {rpc}"))
+}
+
+/// The whole table.
+pub fn rows() -> Vec<Row> {
+    [keys(), service_users(), tenants(), others()].into_iter().flatten().collect()
+}
+
+fn row_of(rpc: &'static str, rights: &'static [&'static str], foreign: Foreign, request: fn(&Place) -> Vec<u8>) -> Row {
+    Row { rpc, rights, foreign, request }
+}
+
+fn mask(path: &str) -> Option<FieldMask> {
+    Some(FieldMask { paths: vec![path.to_owned()] })
+}
+
+fn a_key(place: &Place) -> v1::Key {
+    v1::Key { name: place.key.clone(), display_name: "renamed".to_owned(), ..Default::default() }
+}
+
+/// An id that isn't taken while each place makes one.
+fn newcomer(beside: &str) -> String {
+    let id = beside.rsplit('/').next().expect("an id");
+    format!("{id}-new")
+}
+
+/// Encodes a message of which only these fields are said.
+macro_rules! message {
+    ($type:ident { $($field:ident : $value:expr),* $(,)? }) => {{
+        #[allow(clippy::needless_update, reason = "some messages have no other field")]
+        let message = v1::$type { $($field: $value,)* ..Default::default() };
+        message.encode_to_vec()
+    }};
+}
+
+fn keys() -> Vec<Row> {
+    use Foreign::NotFound;
+    vec![
+        row_of("claviger.v1.KeyService/CreateKey", KEY_WRITERS, NotFound, |at| {
+            message!(CreateKeyRequest { parent: at.owner.clone(), key: Some(a_key(at)) })
+        }),
+        row_of("claviger.v1.KeyService/GetKey", KEY_READERS, NotFound, |at| {
+            message!(GetKeyRequest { name: at.key.clone() })
+        }),
+        row_of("claviger.v1.KeyService/ListKeys", KEY_READERS, NotFound, |at| {
+            message!(ListKeysRequest { parent: at.owner.clone() })
+        }),
+        row_of("claviger.v1.KeyService/UpdateKey", KEY_WRITERS, NotFound, |at| {
+            message!(UpdateKeyRequest { key: Some(a_key(at)), update_mask: mask("display_name") })
+        }),
+        row_of("claviger.v1.KeyService/EnableKey", WRITERS, NotFound, |at| {
+            message!(EnableKeyRequest { name: at.key.clone() })
+        }),
+        row_of("claviger.v1.KeyService/DisableKey", WRITERS, NotFound, |at| {
+            message!(DisableKeyRequest { name: at.key.clone() })
+        }),
+        row_of("claviger.v1.KeyService/RevokeKey", KEY_WRITERS, NotFound, |at| {
+            message!(RevokeKeyRequest { name: at.key.clone() })
+        }),
+        row_of("claviger.v1.KeyService/RotateKey", KEY_WRITERS, NotFound, |at| {
+            message!(RotateKeyRequest { name: at.key.clone() })
+        }),
+        row_of("claviger.v1.KeyService/DeleteKey", WRITERS, NotFound, |at| {
+            message!(DeleteKeyRequest { name: at.key.clone() })
+        }),
+    ]
+}
+
+fn a_service_user(place: &Place) -> Option<v1::ServiceUser> {
+    let display_name = "renamed".to_owned();
+    Some(v1::ServiceUser { name: place.owner.clone(), display_name, ..Default::default() })
+}
+
+fn service_users() -> Vec<Row> {
+    use Foreign::NotFound;
+    vec![
+        row_of("claviger.v1.ServiceUserService/CreateServiceUser", WRITERS, NotFound, |at| {
+            let (parent, id) = (at.tenant.clone(), newcomer(&at.owner));
+            message!(CreateServiceUserRequest { parent: parent, service_user_id: id, service_user: a_service_user(at) })
+        }),
+        row_of("claviger.v1.ServiceUserService/GetServiceUser", READERS, NotFound, |at| {
+            message!(GetServiceUserRequest { name: at.owner.clone() })
+        }),
+        row_of("claviger.v1.ServiceUserService/ListServiceUsers", READERS, NotFound, |at| {
+            message!(ListServiceUsersRequest { parent: at.tenant.clone() })
+        }),
+        row_of("claviger.v1.ServiceUserService/UpdateServiceUser", WRITERS, NotFound, |at| {
+            message!(UpdateServiceUserRequest { service_user: a_service_user(at), update_mask: mask("display_name") })
+        }),
+        row_of("claviger.v1.ServiceUserService/EnableServiceUser", WRITERS, NotFound, |at| {
+            message!(EnableServiceUserRequest { name: at.owner.clone() })
+        }),
+        row_of("claviger.v1.ServiceUserService/DisableServiceUser", WRITERS, NotFound, |at| {
+            message!(DisableServiceUserRequest { name: at.owner.clone() })
+        }),
+        row_of("claviger.v1.ServiceUserService/DeleteServiceUser", WRITERS, NotFound, |at| {
+            message!(DeleteServiceUserRequest { name: at.owner.clone(), force: true })
+        }),
+    ]
+}
+
+fn a_tenant(place: &Place) -> Option<v1::Tenant> {
+    Some(v1::Tenant { name: place.tenant.clone(), display_name: "renamed".to_owned(), ..Default::default() })
+}
+
+fn tenants() -> Vec<Row> {
+    use Foreign::{AdminOnly, NotFound};
+    vec![
+        row_of("claviger.v1.TenantService/CreateTenant", OF_ALL, AdminOnly, |at| {
+            message!(CreateTenantRequest { tenant_id: newcomer(&at.tenant), tenant: a_tenant(at) })
+        }),
+        row_of("claviger.v1.TenantService/GetTenant", OF_TENANT, NotFound, |at| {
+            message!(GetTenantRequest { name: at.tenant.clone() })
+        }),
+        row_of("claviger.v1.TenantService/ListTenants", OF_ALL, AdminOnly, |_| message!(ListTenantsRequest {})),
+        row_of("claviger.v1.TenantService/UpdateTenant", OF_TENANT, NotFound, |at| {
+            message!(UpdateTenantRequest { tenant: a_tenant(at), update_mask: mask("display_name") })
+        }),
+        row_of("claviger.v1.TenantService/EnableTenant", OF_TENANT, NotFound, |at| {
+            message!(EnableTenantRequest { name: at.tenant.clone() })
+        }),
+        row_of("claviger.v1.TenantService/DisableTenant", OF_TENANT, NotFound, |at| {
+            message!(DisableTenantRequest { name: at.tenant.clone() })
+        }),
+        row_of("claviger.v1.TenantService/DeleteTenant", OF_ALL, AdminOnly, |at| {
+            message!(DeleteTenantRequest { name: at.tenant.clone(), force: true })
+        }),
+    ]
+}
+
+fn others() -> Vec<Row> {
+    vec![
+        row_of("claviger.v1.VerificationService/Verify", VERIFIERS, Foreign::Unknown, |at| {
+            message!(VerifyRequest { secret: at.secret.clone() })
+        }),
+        row_of("claviger.v1.VerificationService/BatchVerify", VERIFIERS, Foreign::Unknown, |at| {
+            let question = v1::VerifyRequest { secret: at.secret.clone(), ..Default::default() };
+            message!(BatchVerifyRequest { requests: vec![question] })
+        }),
+        row_of("claviger.v1.AuditService/ListAuditEvents", AUDITORS, Foreign::NotFound, |at| {
+            message!(ListAuditEventsRequest { parent: at.tenant.clone() })
+        }),
+    ]
+}
