@@ -54,8 +54,14 @@ pub enum AppError {
     #[error("{0}; give it as CLAVIGER_PEPPER_FILE, from the backup or from the replica that started first")]
     Pepper(#[from] PepperError),
     /// The pepper is needed, and none is there.
-    #[error("the database was made with a pepper that isn't here: {0} is missing; give it as CLAVIGER_PEPPER_FILE")]
-    NoPepper(std::path::PathBuf),
+    #[error("keys are stored under the pepper {id}, and {} is missing; give it as CLAVIGER_PEPPER_FILE, from the backup or \
+             from the replica that started first", file.display())]
+    NoPepper {
+        /// Where it was looked for.
+        file: std::path::PathBuf,
+        /// The one that was registered last.
+        id: String,
+    },
     /// The port.
     #[error("can't listen on {address}: {cause}; choose another with CLAVIGER_LISTEN")]
     Listen {
@@ -250,8 +256,8 @@ async fn open(settings: &Settings, clock: &Clock) -> Result<Installation, AppErr
 async fn peppers(settings: &Settings, folder: &DataFolder, store: &Store) -> Result<Peppers, AppError> {
     let file = settings.pepper_file.clone().unwrap_or_else(|| folder.pepper_file());
     if settings.pepper_file.is_none() && !file.exists() {
-        if !store.pepper_registrations().await?.is_empty() {
-            return Err(AppError::NoPepper(file));
+        if let Some((id, _)) = store.pepper_registrations().await?.pop() {
+            return Err(AppError::NoPepper { file, id: id.as_str().to_owned() });
         }
         folder.generate_pepper()?;
     }

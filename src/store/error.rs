@@ -20,7 +20,7 @@ pub enum StoreError {
     /// The connection was lost during a commit: the change may have happened or not.
     #[error("the outcome of a change is unknown: {0}")]
     OutcomeUnknown(String),
-    /// Too many changes wait for their turn.
+    /// Too many changes wait for their turn, in this process or in the database.
     #[error("too many changes are waiting")]
     Overloaded,
     /// A stored row breaks the rules of the domain.
@@ -59,6 +59,7 @@ impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
         let text = error.to_string();
         let passing = match driver_error(&error) {
+            Some(cause) if is_lock_timeout(cause) => return Self::Overloaded,
             Some(cause) => is_passing(cause),
             None => matches!(error, DbErr::ConnectionAcquire(_)),
         };
@@ -117,10 +118,15 @@ fn is_passing(error: &sqlx::Error) -> bool {
     )
 }
 
+/// PostgreSQL's `lock_not_available`: others held a lock for longer than we wait for one.
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
+}
+
 /// SQLSTATE codes or classes of refusals that pass: connection (08), transaction state of a session that the server ended
 /// (25P03) or of a standby (25006), log-in (28), no such database (3D), serialisation and deadlock (40), resources (53),
-/// lock not free (55P), cancelled or shutting down (57), the machine (58).
-const POSTGRES_PASSING: [&str; 10] = ["08", "25P03", "25006", "28", "3D", "40", "53", "55P", "57", "58"];
+/// locks and objects in use (55), cancelled or shutting down (57), the machine (58).
+const POSTGRES_PASSING: [&str; 10] = ["08", "25P03", "25006", "28", "3D", "40", "53", "55", "57", "58"];
 
 /// SQLITE_BUSY, LOCKED, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN.
 const SQLITE_PASSING: [u32; 7] = [5, 6, 8, 9, 10, 13, 14];

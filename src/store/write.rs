@@ -7,9 +7,9 @@ use sea_orm::{
     TransactionOptions, TransactionTrait,
 };
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::domain::{Revision, audit::AuditEvent};
+use crate::domain::{Revision, audit::AuditEvent, limits};
 
 use super::{
     Store, StoreError, audit,
@@ -39,11 +39,20 @@ pub struct Bookkeeping {
 impl Store {
     /// Takes a turn, begins a transaction and takes the next revision. `Overloaded` when too many wait, or for 8 s.
     pub async fn write(&self) -> Result<Write, StoreError> {
+        let deadline = Instant::now() + limits::TURN_WAIT;
         let turn = self.queue.turn().await?;
-        let transaction = begin(&self.writers).await?;
-        let sql = "UPDATE revision SET value = value + 1 WHERE id = 1 RETURNING value";
-        let revision = revision_row(&transaction, sql).await?;
-        Ok(Write { revision, transaction, _turn: turn, signal: Arc::clone(&self.signal) })
+        loop {
+            let transaction = begin(&self.writers).await?;
+            let sql = "UPDATE revision SET value = value + 1 WHERE id = 1 RETURNING value";
+            match revision_row(&transaction, sql).await {
+                Ok(revision) => {
+                    return Ok(Write { revision, transaction, _turn: turn, signal: Arc::clone(&self.signal) });
+                }
+                // Writers of other replicas are before us, and nothing was done yet: get in line again.
+                Err(StoreError::Overloaded) if Instant::now() < deadline => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Takes a turn and begins a transaction. `Overloaded` as [`write`](Self::write).
