@@ -55,8 +55,8 @@ impl Authority {
         let created = Created { key, secret };
         let authority = self.clone();
         self.change(
-            &call.clone(),
-            move |write| async move { authority.insert_created(write, call, created, replay).await },
+            call,
+            move |write, call| async move { authority.insert_created(write, call, created, replay).await },
         )
         .await
     }
@@ -188,7 +188,7 @@ impl Authority {
     pub async fn delete_key(&self, call: Call, name: KeyName, expected: Revision) -> Result<Key, AuthorityError> {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.owner.tenant, || Resource::key(&name))?;
-        self.change(&call.clone(), move |write| async move {
+        self.change(call, move |write, call| async move {
             let key = write.key(&name).await?.ok_or_else(|| Refusal::NotFound(Resource::key(&name)))?;
             require_revision(&name, expected, key.revision)?;
             let transition = key.delete(call.now);
@@ -204,7 +204,7 @@ impl Authority {
         expected: Revision,
         rule: impl FnOnce(Key, &Call) -> Result<Transition, Refusal> + Send + 'static,
     ) -> Result<Key, AuthorityError> {
-        self.change(&call.clone(), move |write| async move {
+        self.change(call, move |write, call| async move {
             let key = load(&write, &name).await?;
             require_revision(&name, expected, key.revision)?;
             let transition = rule(key, &call)?;

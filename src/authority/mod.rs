@@ -98,7 +98,7 @@ impl Authority {
     ///
     /// The caller was recognised from the mirror, which may be a moment behind. In its turn, when nothing can overtake it
     /// any more, the change asks the store itself: a key revoked on another replica changes nothing after that.
-    async fn change<T, F>(&self, call: &Call, change: impl FnOnce(Write) -> F) -> Result<T, AuthorityError>
+    async fn change<T, F>(&self, call: Call, change: impl FnOnce(Write, Call) -> F) -> Result<T, AuthorityError>
     where
         T: Send + 'static,
         F: Future<Output = Result<Changed<T>, AuthorityError>> + Send + 'static,
@@ -108,7 +108,7 @@ impl Authority {
         if !now.is_some_and(|key| key.scopes == call.caller.scopes && key.networks == call.caller.networks) {
             return Err(AuthorityError::CallerEnded);
         }
-        let ended = self.shared.changes.spawn(change(write).instrument(Span::current())).await;
+        let ended = self.shared.changes.spawn(change(write, call).instrument(Span::current())).await;
         let changed = ended.map_err(|error| AuthorityError::Defect(format!("a change panicked: {error}")))??;
         self.store().followed(changed.revision, limits::OWN_MIRROR_WAIT).await;
         Ok(changed.answer)

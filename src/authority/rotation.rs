@@ -49,8 +49,7 @@ impl Authority {
         call.caller.require_owner(&wanted.name.owner, Right::KeysWrite)?;
         let secret = Secret::generate(KeyId::from_random(random::bytes()?), random::fill)?;
         let authority = self.clone();
-        self.change(&call.clone(), move |write| async move { authority.rotate(write, call, wanted, secret).await })
-            .await
+        self.change(call, move |write, call| async move { authority.rotate(write, call, wanted, secret).await }).await
     }
 
     async fn rotate(

@@ -33,7 +33,7 @@ impl Authority {
     ) -> Result<ServiceUser, AuthorityError> {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.tenant, || Resource::tenant(&name.tenant))?;
-        self.change(&call.clone(), move |write| async move {
+        self.change(call, move |write, call| async move {
             let tenant = write.tenant(&name.tenant).await?.filter(|tenant| tenant.delete_time.is_none());
             if tenant.is_none() {
                 return Err(Refusal::NotFound(Resource::tenant(&name.tenant)).into());
@@ -127,7 +127,7 @@ impl Authority {
     ) -> Result<ServiceUser, AuthorityError> {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.tenant, || Resource::service_user(&name))?;
-        self.change(&call.clone(), move |write| async move {
+        self.change(call, move |write, call| async move {
             let found = write.service_user(&name).await?;
             let mut service_user = found.ok_or_else(|| Refusal::NotFound(Resource::service_user(&name)))?;
             require_revision(&name, expected, service_user.revision)?;
@@ -155,7 +155,7 @@ impl Authority {
     ) -> Result<ServiceUser, AuthorityError> {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.tenant, || Resource::service_user(&name))?;
-        self.change(&call.clone(), move |write| async move {
+        self.change(call, move |write, call| async move {
             let found = write.service_user(&name).await?.filter(|found| found.delete_time.is_none());
             let before = found.ok_or_else(|| Refusal::NotFound(Resource::service_user(&name)))?;
             require_revision(&name, expected, before.revision)?;

@@ -23,7 +23,7 @@ impl Authority {
         display_name: DisplayName,
     ) -> Result<Tenant, AuthorityError> {
         call.caller.require(Right::Admin)?;
-        self.change(&call.clone(), move |write| async move {
+        self.change(call, move |write, call| async move {
             if write.tenant(&id).await?.is_some() {
                 return Err(Refusal::IdTaken(Resource::tenant(&id)).into());
             }
@@ -100,7 +100,7 @@ impl Authority {
         expected: Revision,
     ) -> Result<Tenant, AuthorityError> {
         call.caller.require(Right::Admin)?;
-        self.change(&call.clone(), move |write| async move {
+        self.change(call, move |write, call| async move {
             let found = write.tenant(&id).await?;
             let mut tenant = found.ok_or_else(|| Refusal::NotFound(Resource::tenant(&id)))?;
             require_revision(id.name(), expected, tenant.revision)?;
@@ -127,7 +127,7 @@ impl Authority {
         change: impl FnOnce(&mut Tenant) -> Result<(), Refusal> + Send + 'static,
     ) -> Result<Tenant, AuthorityError> {
         call.see(&id, || Resource::tenant(&id))?;
-        self.change(&call.clone(), move |write| async move {
+        self.change(call, move |write, call| async move {
             let found = write.tenant(&id).await?.filter(|tenant| tenant.delete_time.is_none());
             let before = found.ok_or_else(|| Refusal::NotFound(Resource::tenant(&id)))?;
             require_revision(id.name(), expected, before.revision)?;

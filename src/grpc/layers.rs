@@ -30,8 +30,7 @@ pub async fn serve(mut routes: Routes, mut request: Request<Body>) -> Result<Res
     }
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    let path = request.uri().path().to_owned();
-    let method = methods::known(&path);
+    let method = methods::known(request.uri().path());
     let span = telemetry::call_span(method, &id, request.headers());
     let started = tokio::time::Instant::now();
     let deadline = deadline(request.uri().path(), request.headers());

@@ -14,13 +14,14 @@ const REFLECTION: [&str; 2] = [
 ];
 
 /// The method of a path; whatever else a client writes there, a secret perhaps, is not repeated.
-pub(super) fn known(path: &str) -> &str {
+pub(super) fn known(path: &str) -> &'static str {
     static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
         let sets = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
-        sets.into_iter().filter_map(|set| FileDescriptorSet::decode(set).ok()).flat_map(methods).collect()
+        let described = sets.into_iter().filter_map(|set| FileDescriptorSet::decode(set).ok()).flat_map(methods);
+        described.chain(REFLECTION.map(str::to_owned)).collect()
     });
     let method = path.strip_prefix('/').unwrap_or(path);
-    if METHODS.contains(method) || REFLECTION.contains(&method) { method } else { "unknown" }
+    METHODS.get(method).map_or("unknown", String::as_str)
 }
 
 fn methods(set: FileDescriptorSet) -> Vec<String> {
