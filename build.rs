@@ -2,7 +2,8 @@
 
 use std::{env, error::Error, fs, path::Path};
 
-const PROTOS: [&str; 6] = ["audit", "error", "key", "service_user", "tenant", "verification"];
+const PROTOS: [&str; 8] =
+    ["audit", "error", "key", "notification", "service_user", "tenant", "user_group", "verification"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

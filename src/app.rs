@@ -20,16 +20,20 @@ use crate::authority::{
     root_key,
 };
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{MailSettings, Settings};
 use crate::data_folder::{DataFolder, DataFolderError, read_peppers, read_secret};
 use crate::domain::{
     audit::event_id,
     ids::{ServiceUserName, TenantId},
+    limits,
     pepper::Peppers,
+    unsubscribe::Links,
 };
+use crate::metrics::{Metrics, MetricsError};
+use crate::notify::{PostOffice, PostOfficeError, Warnings};
 use crate::store::{Store, StoreError, Target};
-use crate::verify::{Verifier, mirror::Mirror, refresh::Refresher, rehash::RehashQueue};
-use crate::{grpc, jobs, random};
+use crate::verify::{Verifier, mirror::Mirror, refresh::Refresher, rehash::RehashQueue, usage::Usage};
+use crate::{grpc, http, jobs, random};
 
 pub use crate::authority::root_key::generate as generate_root_key;
 pub use crate::grpc::health::check as healthcheck;
@@ -63,13 +67,21 @@ pub enum AppError {
         id: String,
     },
     /// The port.
-    #[error("can't listen on {address}: {cause}; choose another with CLAVIGER_LISTEN")]
+    #[error("can't listen on {address}: {cause}; choose another with {setting}")]
     Listen {
+        /// Which setting says where.
+        setting: &'static str,
         /// What was asked for.
         address: SocketAddr,
         /// Why not.
         cause: std::io::Error,
     },
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Mails.
+    #[error("mails can't be sent as the settings say: {0}")]
+    PostOffice(#[from] PostOfficeError),
     /// Jobs.
     #[error("the scheduler can't be started: {0}")]
     Jobs(#[from] JobSchedulerError),
@@ -89,16 +101,22 @@ struct Installation {
 /// A running service.
 pub struct Running {
     address: SocketAddr,
+    http_address: SocketAddr,
     folder: DataFolder,
     first_start: FirstStart,
     store: Store,
     authority: Authority,
+    warnings: Warnings,
+    usage: Arc<Usage>,
     serving: JoinHandle<()>,
+    serving_http: JoinHandle<()>,
     health: HealthReporter,
     reporting: CancellationToken,
     stop_serving: CancellationToken,
     stop_everything: CancellationToken,
     changes: TaskTracker,
+    /// Runs of the warnings.
+    runs: TaskTracker,
     scheduler: tokio_cron_scheduler::JobScheduler,
 }
 
@@ -113,56 +131,76 @@ pub fn target(settings: &Settings, folder: &DataFolder) -> Target {
 
 /// Starts everything; answers when Verify can be answered.
 pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppError> {
-    let listening = TcpListener::bind(settings.listen).await;
-    let listener = listening.map_err(|cause| AppError::Listen { address: settings.listen, cause })?;
-    let address = listener.local_addr().map_err(|cause| AppError::Listen { address: settings.listen, cause })?;
+    let (listener, address) = listen("CLAVIGER_LISTEN", settings.listen).await?;
+    let (http_listener, http_address) = listen("CLAVIGER_HTTP_LISTEN", settings.http_listen).await?;
     let installation = open(settings, &clock).await?;
     let (stop_serving, stop_everything) = (CancellationToken::new(), CancellationToken::new());
     let (store, peppers) = (installation.store, Arc::new(installation.peppers));
+    let (metrics, links) = (Arc::new(Metrics::new()?), Arc::new(Links::new(&peppers)));
 
-    let mirror = Arc::new(Mirror::default());
-    let mut refresher = Refresher::start(Arc::clone(&mirror), store.feed(), clock.clone(), stop_everything.clone());
-    while refresher.position().is_none() {
-        refresher.looked().await;
-    }
-    tracing::info!(keys = mirror.len(), "the mirror is loaded");
-
+    let (mirror, refresher) = loaded_mirror(&store, &clock, &stop_everything).await;
     let rehash = Arc::new(RehashQueue::new(Arc::clone(&peppers), &store.pepper_registrations().await?));
+    let usage = Arc::new(Usage::new(store.clone(), clock.clone()));
     let verifier = Arc::new(Verifier::new(
         mirror,
         refresher.clone(),
         Arc::clone(&peppers),
         Arc::clone(&rehash),
+        Arc::clone(&usage),
         clock.clone(),
         settings.staleness_bound,
     ));
-    let changes = TaskTracker::new();
+    let (changes, runs) = (TaskTracker::new(), TaskTracker::new());
+    let post =
+        settings.mail.as_ref().map(|mail| post_office(settings, mail, address, Arc::clone(&links))).transpose()?;
     let authority = Authority::new(store.clone(), peppers, clock.clone(), changes.clone());
-    let scheduler = jobs::start(authority.clone()).await?;
+    let warnings =
+        Warnings::new(store.clone(), clock.clone(), Arc::clone(&metrics), post, runs.clone(), stop_serving.clone());
+    let scheduler = jobs::start(authority.clone(), warnings.clone(), Arc::clone(&metrics)).await?;
+    in_background(&stop_everything, jobs::ring_anyway(authority.clone(), warnings.clone(), Arc::clone(&metrics)));
     in_background(&stop_everything, move_to_current_pepper(rehash, store.clone(), clock.clone()));
-    let denying = authority.clone();
+    let (watched, writing, denying) = (warnings.clone(), Arc::clone(&usage), authority.clone());
+    in_background(&stop_everything, async move { watched.watch().await });
+    in_background(&stop_everything, async move { writing.run().await });
     in_background(&stop_everything, async move { denying.write_denials().await });
 
     let (health, health_service) = grpc::health::service();
     let reporting = stop_everything.child_token();
     in_background(&reporting, grpc::health::report(health.clone(), Arc::clone(&verifier), refresher));
-    let routes = grpc::routes(&verifier, &authority, &clock, health_service)?;
+    let routes = grpc::routes(&verifier, &authority, &warnings, &clock, health_service)?;
     let serving = tokio::spawn(grpc::server::serve(listener, routes, stop_serving.clone()));
+    let http_routes = http::routes(verifier, authority.clone(), metrics, links);
+    let serving_http = tokio::spawn(http::server::serve(http_listener, http_routes, stop_serving.clone()));
     let (folder, first_start) = (installation.folder, installation.first_start);
     Ok(Running {
         address,
+        http_address,
         folder,
         first_start,
         store,
         authority,
+        warnings,
+        usage,
         serving,
+        serving_http,
         health,
         reporting,
         stop_serving,
         stop_everything,
         changes,
+        runs,
         scheduler,
     })
+}
+
+async fn loaded_mirror(store: &Store, clock: &Clock, stop: &CancellationToken) -> (Arc<Mirror>, Refresher) {
+    let mirror = Arc::new(Mirror::default());
+    let mut refresher = Refresher::start(Arc::clone(&mirror), store.feed(), clock.clone(), stop.clone());
+    while refresher.position().is_none() {
+        refresher.looked().await;
+    }
+    tracing::info!(keys = mirror.len(), "the mirror is loaded");
+    (mirror, refresher)
 }
 
 impl Running {
@@ -170,6 +208,12 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the HTTP port.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
     }
 
     /// The data folder.
@@ -193,17 +237,26 @@ impl Running {
         &self.authority
     }
 
+    /// The warnings.
+    #[must_use]
+    pub fn warnings(&self) -> &Warnings {
+        &self.warnings
+    }
+
     /// Says NOT_SERVING, lets running calls and changes end, and stops.
     pub async fn stop(mut self) {
         self.reporting.cancel();
         grpc::health::report_leaving(&self.health).await;
         self.stop_serving.cancel();
-        // Never fails: the task neither panics nor is aborted.
-        let _ = self.serving.await;
+        self.runs.close();
+        // Never fails: the tasks neither panic nor are aborted. A mail that is being sent when the time is over may be sent
+        // again, with the same Message-ID.
+        let _ = tokio::join!(self.serving, self.serving_http, timeout(limits::DRAIN, self.runs.wait()));
         self.changes.close();
         let ends = async {
             self.changes.wait().await;
             self.authority.write_denials_now().await;
+            self.usage.write_all().await;
             self.scheduler.shutdown().await
         };
         if timeout(LAST_WORDS, ends).await.is_err() {
@@ -214,6 +267,15 @@ impl Running {
             tracing::warn!("the database could not be left in time");
         }
     }
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
+    let listening = async {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    listening.await.map_err(|cause| AppError::Listen { setting, address, cause })
 }
 
 /// `claviger migrate`.
@@ -275,6 +337,18 @@ async fn settle_root_keys(folder: &DataFolder, store: &Store, certain: bool) -> 
         }
     }
     Ok(())
+}
+
+/// How mails are written and sent. Without a public endpoint they name the address that this process listens on.
+fn post_office(
+    settings: &Settings,
+    mail: &MailSettings,
+    address: SocketAddr,
+    links: Arc<Links>,
+) -> Result<PostOffice, AppError> {
+    let endpoint = settings.public_endpoint.clone().unwrap_or_else(|| address.to_string());
+    let one_click = settings.public_url.clone().map(|base| (base, links));
+    Ok(PostOffice::new(mail, endpoint, one_click)?)
 }
 
 fn in_background(stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {

@@ -9,11 +9,12 @@
 //! |---|---|
 //! | [`domain`] | What are the rules? Pure and synchronous; knows nobody. |
 //! | [`store`] | How are changes kept? The only user of sea-orm. |
-//! | [`verify`] | Is this key good? Mirror, refresh, verdict. |
+//! | [`verify`] | Is this key good? Mirror, refresh, verdict, last use. |
 //! | [`authority`] | Who may change what, and what happens then? One file per resource. |
 //! | [`grpc`] | How do callers speak to us? The only user of tonic's server. |
+//! | [`http`] | How do probes, Prometheus and unsubscribe links reach us? The only user of axum. |
 //! | [`app`] | What is started and stopped in which order? |
-//! | [`config`], [`data_folder`], [`telemetry`], [`jobs`], [`clock`], [`random`] | The edges: settings, files, logs, bells, time, chance. |
+//! | [`config`], [`data_folder`], [`telemetry`], [`metrics`], [`jobs`], [`clock`], [`random`] | The edges: settings, files, logs, counts, bells, time, chance. |
 //! | [`proto`] | The contract, generated from `proto/`. |
 //!
 //! Data flows one way: bytes → `grpc::convert` → `domain` → `authority` → `store` → database; and back by another road:
@@ -53,7 +54,8 @@
 //! [`domain::secret::Secret::parse`] refuses what cannot be a key: MALFORMED, without a look-up.
 //! [`verify::mirror::Mirror::look_up`] joins key, service user and tenant under one short lock. The digest is compared in
 //! constant time. If nothing matched, [`verify::refresh::Refresher::refresh`] waits for one look at the feed that everybody
-//! shares, and the mirror is asked again. [`verify::verdict::judge`] decides, purely, in the order of the contract.
+//! shares, and the mirror is asked again. [`verify::verdict::judge`] decides, purely, in the order of the contract. A VALID
+//! verdict is noted in memory; [`verify::usage`] writes it later, beside the key.
 //!
 //! ## Walk: a change on another replica
 //!
@@ -70,7 +72,10 @@ pub mod config;
 pub mod data_folder;
 pub mod domain;
 pub mod grpc;
+pub mod http;
 pub mod jobs;
+pub mod metrics;
+pub mod notify;
 pub mod proto;
 pub mod random;
 pub mod store;

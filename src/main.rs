@@ -74,6 +74,7 @@ async fn serve(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
 fn greet(settings: &Settings, running: &Running) -> Result<(), AppError> {
     let (address, folder) = (running.address(), running.folder());
     println!("Claviger serves gRPC on {address}.");
+    println!("Health and metrics are on http://{}.", running.http_address());
     match &settings.database_url {
         Some(_) => println!("Keys are in PostgreSQL; this replica's folder is {}.", folder.path().display()),
         None => println!("Keys are in {}.", folder.sqlite_file().display()),

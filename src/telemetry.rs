@@ -17,9 +17,20 @@ use crate::config::{LogFormat, Settings};
 
 /// Spans and events of calls.
 const CALLS: &str = "claviger::call";
-/// Crates that print frames, statements or headers at TRACE, or chatter: kept quiet whatever the filter says.
-const QUIET: [&str; 9] =
-    ["h2", "hyper", "hyper_util", "tonic", "tower", "rustls", "sqlx", "sea_orm", "tokio_cron_scheduler"];
+/// Crates that print frames, statements, headers or mails at TRACE, or chatter: kept quiet whatever the filter says.
+const QUIET: [&str; 11] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "tonic",
+    "tower",
+    "rustls",
+    "sqlx",
+    "sea_orm",
+    "tokio_cron_scheduler",
+    "opentelemetry",
+    "lettre",
+];
 
 /// Flushes what is still to be exported when it is dropped.
 pub struct Telemetry {

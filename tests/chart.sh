@@ -47,4 +47,6 @@ refuses "sqlite with two replicas" replicaCount --set replicaCount=2
 refuses "sqlite with a database Secret" database.existingSecret --set database.existingSecret=claviger-database
 refuses "postgres without a database Secret" database.existingSecret --values "$postgres" --set database.existingSecret=
 refuses "postgres without a pepper Secret" pepper.existingSecret --values "$postgres" --set pepper.existingSecret=
+refuses "a mail server without a sender" mail --set mail.url=smtps://mail.example.com
+refuses "a password of no mail server" mail.existingSecret --set mail.existingSecret=claviger-mail
 refuses "a value that doesn't exist" "(root)" --set replicas=3

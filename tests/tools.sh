@@ -2,7 +2,8 @@
 # Installs the tools that the tests and CI use; sourced by tests/run and .ci/run, which then call `install_tools`.
 #
 # Everything lands in .tools (git-ignored) and is linked from .tools/bin. Nothing of the machine is changed, except that
-# `apt_install` brings PostgreSQL and pgbouncer when we are root on a Debian. A second call finds all in place.
+# `apt_install` brings PostgreSQL, pgbouncer, chromium and libfaketime when we are root on a Debian. A second call
+# finds all in place.
 #
 # Written for `set -euo pipefail`. Steps inside install_* are chained with && because bash ignores `set -e` in a function
 # whose result is tested.
@@ -100,9 +101,9 @@ is_linux_x86_64() {
   }
 }
 
-# apt_install PACKAGE: false where that isn't ours to do.
+# apt_install PACKAGES: false where that isn't ours to do.
 apt_install() {
   [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null || return 1
-  echo "== installing Debian's $1"
-  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+  echo "== installing Debian's $*"
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }

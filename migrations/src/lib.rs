@@ -7,6 +7,7 @@
 
 mod engine;
 mod m20261121_000001_first_schema;
+mod m20261121_000002_warnings;
 
 use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager, async_trait};
@@ -17,7 +18,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_first_schema::Migration)]
+        vec![Box::new(m20261121_000001_first_schema::Migration), Box::new(m20261121_000002_warnings::Migration)]
     }
 }
 

@@ -19,6 +19,10 @@ impl Authority {
             all.keys += purged.keys;
             all.service_users += purged.service_users;
             all.tenants += purged.tenants;
+            all.notifications += purged.notifications;
+            all.deliveries += purged.deliveries;
+            all.subscribers += purged.subscribers;
+            all.user_groups += purged.user_groups;
             if purged.is_empty() && replays == 0 {
                 break;
             }

@@ -207,7 +207,13 @@ impl Authority {
         self.change(call, move |write, call| async move {
             let key = load(&write, &name).await?;
             require_revision(&name, expected, key.revision)?;
+            let end = key.expire_time;
             let transition = rule(key, &call)?;
+            if let Transition::Changed(changed) = &transition
+                && changed.expire_time != end
+            {
+                write.settle_warnings([&name], call.now).await?;
+            }
             save(write, &call, transition).await
         })
         .await
@@ -225,6 +231,9 @@ async fn save(write: Write, call: &Call, transition: Transition) -> Result<Chang
         Transition::Unchanged(key) => Ok(Changed::at(key.revision, key)),
         Transition::Changed(mut key) => {
             write.update_key(&key).await?;
+            if !key.is_warned_about(call.now) {
+                write.settle_warnings([&key.name], call.now).await?;
+            }
             key.revision = write.commit(call.event(&key.name.owner.tenant, key.name.to_string())).await?;
             Ok(Changed::at(key.revision, key))
         }

@@ -7,14 +7,18 @@
 pub mod audit;
 pub mod call;
 pub mod denials;
+pub mod expiry;
 pub mod first_start;
 pub mod housekeeping;
 pub mod keys;
+pub mod notifications;
 pub mod replays;
 pub mod root_key;
 pub mod rotation;
 pub mod service_users;
 pub mod tenants;
+pub mod unsubscribe;
+pub mod user_groups;
 
 use std::sync::Arc;
 
@@ -108,7 +112,16 @@ impl Authority {
         if !now.is_some_and(|key| key.scopes == call.caller.scopes && key.networks == call.caller.networks) {
             return Err(AuthorityError::CallerEnded);
         }
-        let ended = self.shared.changes.spawn(change(write, call).instrument(Span::current())).await;
+        self.finish(change(write, call)).await
+    }
+
+    /// Runs a change that has its turn to its end, whatever becomes of who waits for it, and brings it into this replica's
+    /// mirror.
+    async fn finish<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<Changed<T>, AuthorityError>> + Send + 'static,
+    ) -> Result<T, AuthorityError> {
+        let ended = self.shared.changes.spawn(change.instrument(Span::current())).await;
         let changed = ended.map_err(|error| AuthorityError::Defect(format!("a change panicked: {error}")))??;
         self.store().followed(changed.revision, limits::OWN_MIRROR_WAIT).await;
         Ok(changed.answer)

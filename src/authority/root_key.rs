@@ -59,7 +59,7 @@ async fn revoke_oldest(write: &Write, root: &ServiceUserName, now: Time) -> Resu
         Transition::Changed(revoked) => {
             write.update_key(&revoked).await?;
             let event = event_id(now, random::bytes()?);
-            write.note(own_event(event, TenantId::system(), revoked.name.to_string(), now)).await?;
+            write.note(vec![own_event(event, TenantId::system(), revoked.name.to_string(), now)]).await?;
         }
         Transition::Unchanged(_) => {}
     }

@@ -4,6 +4,7 @@ use crate::domain::{
     Revision,
     ids::{KeyId, KeyName},
     key::Key,
+    notification::Notification,
     refusal::{Resource, require_revision},
     rights::Right,
     rotation::{Rotated, Rotation},
@@ -73,6 +74,8 @@ impl Authority {
         call.caller.require_no_wider(&successor)?;
         // The predecessor first: without grace it leaves the very slot that the successor takes.
         write.update_key(&predecessor).await?;
+        write.settle_warnings([&name], call.now).await?;
+        write.notify(&[Notification::rotated(&predecessor, secret.key_id(), call.now)]).await?;
         let mut created = Created { key: successor, secret };
         self.insert_key(&write, &created, true, call.now).await?;
         if let Some(request) = &replay {

@@ -139,6 +139,7 @@ impl Authority {
                 return Err(Refusal::LiveKeysExist(name.to_string()).into());
             }
             write.delete_owned(&name.tenant, Some(&name.id), call.now).await?;
+            write.settle_warnings_of(&name, call.now).await?;
             service_user.delete_time = Some(call.now);
             service_user.update_time = call.now;
             save(write, &call, service_user).await

@@ -2,6 +2,7 @@
 
 use crate::domain::{
     Refusal, Revision, Time,
+    calendar::{Calendar, TimeZone, WarningHour},
     caller::Caller,
     ids::TenantId,
     owner::{OwnerState, Tenant},
@@ -14,6 +15,17 @@ use crate::store::Write;
 
 use super::{Authority, AuthorityError, Changed, call::Call};
 
+/// An edit: `Some` for each field the mask names.
+#[derive(Debug, Clone, Default)]
+pub struct TenantEdit {
+    /// `display_name`
+    pub display_name: Option<DisplayName>,
+    /// `time_zone`
+    pub zone: Option<TimeZone>,
+    /// `warning_hour`
+    pub hour: Option<WarningHour>,
+}
+
 impl Authority {
     /// Makes a tenant. Needs `admin`.
     pub async fn create_tenant(
@@ -21,13 +33,14 @@ impl Authority {
         call: Call,
         id: TenantId,
         display_name: DisplayName,
+        calendar: Calendar,
     ) -> Result<Tenant, AuthorityError> {
         call.caller.require(Right::Admin)?;
         self.change(call, move |write, call| async move {
             if write.tenant(&id).await?.is_some() {
                 return Err(Refusal::IdTaken(Resource::tenant(&id)).into());
             }
-            let mut tenant = Tenant::create(id, display_name, call.now);
+            let mut tenant = Tenant::create(id, display_name, calendar, call.now);
             write.insert_tenant(&tenant).await?;
             tenant.revision = write.commit(call.event(&tenant.id, tenant.id.name())).await?;
             Ok(Changed::at(tenant.revision, tenant))
@@ -59,12 +72,14 @@ impl Authority {
         &self,
         call: Call,
         id: TenantId,
-        display_name: Option<DisplayName>,
+        edit: TenantEdit,
         expected: Revision,
     ) -> Result<Tenant, AuthorityError> {
         call.caller.require(Right::TenantAdmin)?;
         self.change_tenant(call, id, expected, move |tenant| {
-            tenant.display_name = display_name.unwrap_or_else(|| tenant.display_name.clone());
+            tenant.display_name = edit.display_name.unwrap_or_else(|| tenant.display_name.clone());
+            tenant.calendar.zone = edit.zone.unwrap_or(tenant.calendar.zone);
+            tenant.calendar.hour = edit.hour.unwrap_or(tenant.calendar.hour);
             Ok(())
         })
         .await
@@ -138,6 +153,9 @@ impl Authority {
             }
             if before.state == OwnerState::Disabled && after.state == OwnerState::Enabled {
                 require_held_by_all(&write, &call.caller, &id, call.now).await?;
+            }
+            if (after.calendar, after.state) != (before.calendar, before.state) {
+                write.look_at_warnings(&id).await?;
             }
             after.update_time = call.now;
             save(write, &call, after).await

@@ -7,6 +7,8 @@ use uuid::{Uuid, Variant, Version};
 
 use super::{base62, limits, text::quote};
 
+pub use super::people_ids::{NotificationName, SubscriberId, UserGroupId, UserGroupName};
+
 /// The tenant that exists from the first start and whose keys may act on every tenant.
 pub const SYSTEM_TENANT: &str = "system";
 /// The service user of tenant `system` that owns the root keys.
@@ -51,7 +53,7 @@ pub struct KeyParent {
     pub service_user: Option<ServiceUserId>,
 }
 
-fn check_id(text: &str) -> Result<(), String> {
+pub(super) fn check_id(text: &str) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{} {what}", quote(text)));
     if text.is_empty() {
         return Err("must not be empty".to_owned());
@@ -68,7 +70,7 @@ fn check_id(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_new_id(text: &str) -> Result<(), String> {
+pub(super) fn check_new_id(text: &str) -> Result<(), String> {
     check_id(text)?;
     if text == SYSTEM_TENANT {
         return Err("\"system\" is reserved; choose another id".to_owned());
@@ -211,6 +213,12 @@ impl KeyId {
         random.then(|| Self(uuid.as_u128()))
     }
 
+    /// The bytes of the UUID.
+    #[must_use]
+    pub fn random_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
     /// `cvg_`, the first 8 characters, `…`.
     #[must_use]
     pub fn hint(self) -> String {
@@ -218,7 +226,7 @@ impl KeyId {
     }
 }
 
-fn shape(name: &str, wanted: &str) -> String {
+pub(super) fn shape(name: &str, wanted: &str) -> String {
     if name.is_empty() {
         format!("must not be empty; write {wanted}")
     } else {

@@ -9,6 +9,7 @@
 
 use super::{
     Refusal, Revision, Span, Time,
+    calendar::is_due,
     ids::{KeyId, KeyName, TenantId},
     limits,
     network::Network,
@@ -68,6 +69,8 @@ pub struct Key {
     pub supersedes: Option<KeyId>,
     /// The key that replaced it.
     pub superseded_by: Option<KeyId>,
+    /// When it last verified as VALID, as far as it was written and asked for. Never written with the key.
+    pub last_used: Option<Time>,
     /// The revision of its last change.
     pub revision: Revision,
 }
@@ -154,6 +157,7 @@ impl Key {
             creator,
             supersedes: None,
             superseded_by: None,
+            last_used: None,
             revision: 0,
         })
     }
@@ -165,6 +169,16 @@ impl Key {
             KeyState::Enabled | KeyState::Disabled if is_expired(self.expire_time, now) => KeyState::Expired,
             KeyState::Enabled | KeyState::Disabled | KeyState::Revoked { .. } | KeyState::Expired => self.state.clone(),
         }
+    }
+
+    /// Whether a warning about this key would be due at `now`, were it the hour and its owners enabled.
+    #[must_use]
+    pub fn is_warned_about(&self, now: Time) -> bool {
+        let may_verify = match self.state_at(now) {
+            KeyState::Enabled | KeyState::Disabled => self.delete_time.is_none() && self.superseded_by.is_none(),
+            KeyState::Revoked { .. } | KeyState::Expired => false,
+        };
+        may_verify && self.expire_time.is_some_and(|end| is_due(self.create_time, end, now))
     }
 
     /// DISABLED → ENABLED.

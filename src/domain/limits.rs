@@ -59,7 +59,7 @@ pub const PAGE_TOKEN_CHARACTERS: usize = 512;
 /// Questions of one BatchVerify.
 pub const BATCH: usize = 1_000;
 
-/// Bytes of a message of VerificationService and KeyService.
+/// Bytes of a message of VerificationService, KeyService and UserGroupService: 1,000 of the longest members fit.
 pub const LARGE_MESSAGE_BYTES: usize = 1 << 20;
 /// Bytes of a single Verify, and of a message of every other service.
 pub const SMALL_MESSAGE_BYTES: usize = 64 << 10;
@@ -138,5 +138,107 @@ pub const DENIALS: usize = 10_000;
 pub const DENIALS_INTERVAL: Duration = Duration::from_secs(60);
 /// Rows purged in one change.
 pub const PURGE_BATCH: u64 = 500;
+/// User groups purged in one change: each may have 1,000 members.
+pub const PURGE_GROUPS: u64 = 10;
 /// Changes of one purge run; the rest waits for the next.
 pub const PURGE_BATCHES: usize = 200;
+
+/// Rows written, or named, by one statement.
+pub const ROWS_PER_STATEMENT: usize = 500;
+/// User groups of one tenant.
+pub const USER_GROUPS: u64 = 100;
+/// Members of one user group.
+pub const USER_GROUP_MEMBERS: usize = 1_000;
+/// Members that one page of user groups holds; the rest is on the next.
+pub const USER_GROUP_PAGE_MEMBERS: usize = 4_000;
+/// Members written by one statement.
+pub const USER_GROUP_MEMBERS_PER_STATEMENT: usize = 500;
+/// Characters of a mail address (RFC 5321, 4.5.3.1.3, less the angle brackets).
+pub const ADDRESS_CHARACTERS: usize = 254;
+/// Characters of a mail address before the `@` (RFC 5321, 4.5.3.1.1).
+pub const ADDRESS_LOCAL_CHARACTERS: usize = 64;
+/// How long notifications and deliveries are kept.
+pub const WARNINGS_KEPT: Span = Span::days(90);
+/// Longest span that one PreviewWarnings looks at.
+pub const PREVIEW: Span = Span::days(31);
+/// Span that a PreviewWarnings without `to` looks at.
+pub const DEFAULT_PREVIEW: Span = Span::days(14);
+/// Subscribers that a preview names; the rest is counted.
+pub const PREVIEW_RECIPIENTS: u64 = 1_000;
+/// Keys that a mail or a day of a preview lists; the rest is counted.
+pub const DIGEST_KEYS: usize = 100;
+/// Pages of keys that are read to fill one mail: more than one only for rows that can't be understood.
+pub const PAGES_OF_WARNED_KEYS: usize = 100;
+/// Keys, or subscribers, planned in one transaction.
+pub const PLAN_PAGE: u64 = 500;
+/// Pages of tenants that one run looks at; the rest waits for the next.
+pub const PLAN_TENANT_PAGES: usize = 200;
+/// How long a replica that plans a tenant keeps the others from planning it too.
+pub const PLAN_LEASE: Span = Span::minutes(5);
+/// How long a delivery belongs to who claimed it. Longer than [`SEND_TIMEOUT`], so that nobody repeats what still runs.
+pub const DELIVERY_LEASE: Span = Span::seconds(60);
+/// How long one attempt to send a mail may take, all commands together.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// First pause before a mail is tried again; each next one is twice as long.
+pub const RETRY_FIRST: Span = Span::minutes(1);
+/// Longest pause before a mail is tried again.
+pub const RETRY_LONGEST: Span = Span::hours(1);
+/// Days in a row on which an address may be refused for good before it gets no mail any more.
+pub const REFUSALS: i16 = 3;
+/// Characters of a mail server's answer that are kept.
+pub const ANSWER_CHARACTERS: usize = 500;
+/// Failures in a row that no recipient is to blame for, after which a run sends nothing more.
+pub const FAILURES: usize = 16;
+/// How long a connection to the mail server may take to be made.
+pub const SMTP_CONNECT: Duration = Duration::from_secs(10);
+/// How long the outcome of an attempt is tried to be written while the database is away; then the claim lapses.
+pub const SETTLE_PATIENCE: Duration = Duration::from_secs(900);
+/// How long one run may plan, and after that send; the rest waits for the next.
+pub const RUN: Duration = Duration::from_secs(50);
+/// A time of the next look, or attempt, further ahead than this is the trace of a clock that was wrong.
+pub const FURTHEST_LOOK: Span = Span::hours(50);
+/// As [`FURTHEST_LOOK`], for attempts to send a mail.
+pub const FURTHEST_ATTEMPT: Span = Span::hours(2);
+/// Tenants whose RunWarnings go on at once; of one tenant, one.
+pub const RUNS: usize = 16;
+/// How old the count of a tenant's expiring keys may be that a mail gives for those that it doesn't list.
+pub const COUNT_AGE: Duration = Duration::from_secs(30);
+/// How long a tenant counts as one without subscribers after it was looked at.
+pub const LOOK_REMEMBERED: Span = Span::hours(25);
+/// How long a RunWarnings may send: below its deadline, so that the report is still answered.
+pub const RUN_WARNINGS: Duration = Duration::from_secs(560);
+/// Tenants without subscribers that are told apart in the metric; more are not counted.
+pub const TENANTS_WITHOUT_SUBSCRIBERS: usize = 10_000;
+/// Most connections to the mail server at once that can be asked for.
+pub const MAIL_CONNECTIONS: usize = 64;
+/// Characters of the base of links.
+pub const PUBLIC_URL_CHARACTERS: usize = 200;
+/// A run is expected this often.
+pub const WARNING_PERIOD: Duration = Duration::from_secs(60);
+/// Deadline of RunWarnings.
+pub const RUN_WARNINGS_DEADLINE: Duration = Duration::from_secs(600);
+/// Keys whose end is recorded in one change.
+pub const EXPIRY_BATCH: u64 = 500;
+/// Changes of one run that records ends; the rest waits for the next.
+pub const EXPIRY_BATCHES: usize = 200;
+/// A key's last use is written at most this often.
+pub const USAGE_INTERVAL: Span = Span::minutes(5);
+/// Last uses written by one statement.
+pub const USAGE_BATCH: usize = 500;
+
+/// Connections of the HTTP port; one more waits.
+pub const HTTP_CONNECTIONS: usize = 256;
+/// Time to send the headers of one HTTP request, and to begin the next one on a connection.
+pub const HTTP_HEADERS: Duration = Duration::from_secs(5);
+/// Bytes of request line and headers of one HTTP request.
+pub const HTTP_HEADER_BYTES: usize = 16 << 10;
+/// Headers of one HTTP request.
+pub const HTTP_HEADER_COUNT: usize = 64;
+/// Bytes of the body of one HTTP request.
+pub const HTTP_BODY_BYTES: usize = 8 << 10;
+/// Deadline of one HTTP request, its body included.
+pub const HTTP_DEADLINE: Duration = Duration::from_secs(10);
+/// An HTTP connection this old is asked to leave; one that reads no answers ends [`HTTP_DEADLINE`] later.
+pub const HTTP_CONNECTION_LIFE: Duration = Duration::from_secs(120);
+/// After how long an HTTP request that couldn't be served may be tried again.
+pub const HTTP_RETRY_AFTER: Duration = Duration::from_secs(10);

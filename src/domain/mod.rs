@@ -2,17 +2,23 @@
 //!
 //! Knows no other module, no database, no network, no clock and no source of randomness. In reading order:
 //! [`limits`], [`text`], [`ids`], [`secret_text`], [`secret`], [`pepper`], [`rights`], [`scope`], [`network`], [`key`],
-//! [`rotation`], [`owner`], [`caller`], [`page`], [`audit`], [`refusal`].
+//! [`rotation`], [`owner`], [`calendar`], [`address`], [`user_group`], [`notification`], [`delivery`], [`caller`], [`page`],
+//! [`unsubscribe`], [`audit`], [`refusal`].
 
+pub mod address;
 pub mod audit;
 pub mod base62;
+pub mod calendar;
 pub mod caller;
+pub mod delivery;
 pub mod ids;
 pub mod key;
 pub mod limits;
 pub mod network;
+pub mod notification;
 pub mod owner;
 pub mod page;
+mod people_ids;
 pub mod pepper;
 pub mod refusal;
 pub mod rights;
@@ -21,6 +27,8 @@ pub mod scope;
 pub mod secret;
 pub mod secret_text;
 pub mod text;
+pub mod unsubscribe;
+pub mod user_group;
 
 pub use refusal::Refusal;
 

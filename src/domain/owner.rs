@@ -2,6 +2,7 @@
 
 use super::{
     Refusal, Revision, Time,
+    calendar::Calendar,
     ids::{ServiceUserName, TenantId},
     text::{Description, DisplayName},
 };
@@ -24,6 +25,8 @@ pub struct Tenant {
     pub display_name: DisplayName,
     /// Whether its keys verify.
     pub state: OwnerState,
+    /// When its people are told about keys that expire.
+    pub calendar: Calendar,
     /// When it was made.
     pub create_time: Time,
     /// When it last changed.
@@ -58,11 +61,12 @@ pub struct ServiceUser {
 impl Tenant {
     /// Makes a tenant, enabled.
     #[must_use]
-    pub fn create(id: TenantId, display_name: DisplayName, now: Time) -> Self {
+    pub fn create(id: TenantId, display_name: DisplayName, calendar: Calendar, now: Time) -> Self {
         Self {
             id,
             display_name,
             state: OwnerState::Enabled,
+            calendar,
             create_time: now,
             update_time: now,
             delete_time: None,

@@ -2,7 +2,7 @@
 
 use super::{
     Revision,
-    ids::{KeyName, ServiceUserName},
+    ids::{KeyName, ServiceUserName, TenantId},
     rights::Right,
 };
 
@@ -42,6 +42,9 @@ pub enum Refusal {
         /// Whether this was a rotation with grace, which has a way out of its own.
         rotating: bool,
     },
+    /// The tenant has 100 user groups.
+    #[error("{} has {limit} user groups, the most it may have", .0.name(), limit = super::limits::USER_GROUPS)]
+    UserGroupLimit(TenantId),
     /// The key's state doesn't allow this.
     #[error("{key} is {}", state.word())]
     KeyState {
@@ -114,6 +117,18 @@ impl Resource {
     #[must_use]
     pub fn service_user(name: &ServiceUserName) -> Self {
         Self { kind: "claviger.v1.ServiceUser", name: name.to_string() }
+    }
+
+    /// A user group.
+    #[must_use]
+    pub fn user_group(name: &super::ids::UserGroupName) -> Self {
+        Self { kind: "claviger.v1.UserGroup", name: name.to_string() }
+    }
+
+    /// A notification.
+    #[must_use]
+    pub fn notification(name: &super::ids::NotificationName) -> Self {
+        Self { kind: "claviger.v1.Notification", name: name.to_string() }
     }
 
     /// A key.

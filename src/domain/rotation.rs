@@ -56,6 +56,7 @@ impl Rotation {
             update_time: now,
             creator: Some(creator),
             supersedes: Some(key.name.id),
+            last_used: None,
             ..key.clone()
         };
         Ok(Rotated { successor: made, predecessor: self.end(key, successor, now) })

@@ -59,11 +59,11 @@ impl Gate {
         };
         let question = Question { client_ip: address, ..Question::default() };
         let answer = self.verifier.verify(secret, &question).await.map_err(status::from_no_verdict)?;
-        let (Verdict::Valid, Some(stored)) = (answer.verdict, answer.key) else {
+        let (Verdict::Valid, Some(known)) = (answer.verdict, answer.key) else {
             self.count_unknown(method, address, ErrorReason::CallerInvalid);
             return Err(status::caller_invalid());
         };
-        let key = &stored.key;
+        let key = &known.stored.key;
         let caller = Caller {
             key: key.name.clone(),
             scopes: key.scopes.clone(),

@@ -1,5 +1,6 @@
 //! KeyService: convert, call the authority, convert.
 
+use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
 use crate::domain::{ids::KeyName, rights::Right};
@@ -138,7 +139,14 @@ impl KeyService for Keys {
 
 /// What a page token is bound to.
 fn list_filter(request: &v1::ListKeysRequest) -> Vec<String> {
-    let before =
-        request.expiring_before.as_ref().map_or_else(String::new, |time| format!("{}.{}", time.seconds, time.nanos));
-    vec![request.parent.clone(), request.state.to_string(), before, request.show_deleted.to_string()]
+    let time = |time: &Option<Timestamp>| {
+        time.as_ref().map_or_else(String::new, |time| format!("{}.{}", time.seconds, time.nanos))
+    };
+    vec![
+        request.parent.clone(),
+        request.state.to_string(),
+        time(&request.expiring_before),
+        time(&request.unused_since),
+        request.show_deleted.to_string(),
+    ]
 }

@@ -21,6 +21,7 @@ use super::{caller::RequestId, methods, status};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIMEOUT: &str = "grpc-timeout";
+const RUN_WARNINGS: &str = "/claviger.v1.NotificationService/RunWarnings";
 const VERIFICATION: &str = "/claviger.v1.VerificationService/";
 
 /// Answers one HTTP request.
@@ -99,7 +100,11 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
 
 /// The server's deadline, or the caller's when that is shorter (reliability.md R32).
 fn deadline(path: &str, headers: &HeaderMap) -> Duration {
-    let own = if path.starts_with(VERIFICATION) { limits::VERIFY_DEADLINE } else { limits::CALL_DEADLINE };
+    let own = match path {
+        RUN_WARNINGS => limits::RUN_WARNINGS_DEADLINE,
+        path if path.starts_with(VERIFICATION) => limits::VERIFY_DEADLINE,
+        _ => limits::CALL_DEADLINE,
+    };
     let callers = headers.get(TIMEOUT).and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     callers.map_or(own, |callers| callers.min(own))
 }
@@ -136,6 +141,7 @@ mod tests {
         assert_eq!(with("50m", "/claviger.v1.VerificationService/Verify"), Duration::from_millis(50));
         assert_eq!(with("5S", "/claviger.v1.VerificationService/Verify"), limits::VERIFY_DEADLINE);
         assert_eq!(with("99999999H", "/claviger.v1.KeyService/GetKey"), limits::CALL_DEADLINE);
+        assert_eq!(with("1H", RUN_WARNINGS), Duration::from_secs(600));
         for odd in ["", "S", "5", "-1S", "1 S", "999999999S", "5é"] {
             assert_eq!(parse_timeout(odd), None, "{odd}");
         }

@@ -9,10 +9,12 @@ pub mod health;
 pub mod keys;
 pub mod layers;
 mod methods;
+pub mod notifications;
 pub mod server;
 pub mod service_users;
 pub mod status;
 pub mod tenants;
+pub mod user_groups;
 pub mod verification;
 
 use std::sync::Arc;
@@ -22,11 +24,13 @@ use tonic::service::Routes;
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::domain::limits::{LARGE_MESSAGE_BYTES, SMALL_MESSAGE_BYTES};
+use crate::notify::Warnings;
 use crate::proto::{
     DESCRIPTORS,
     v1::{
         audit_service_server::AuditServiceServer, key_service_server::KeyServiceServer,
-        service_user_service_server::ServiceUserServiceServer, tenant_service_server::TenantServiceServer,
+        notification_service_server::NotificationServiceServer, service_user_service_server::ServiceUserServiceServer,
+        tenant_service_server::TenantServiceServer, user_group_service_server::UserGroupServiceServer,
         verification_service_server::VerificationServiceServer,
     },
 };
@@ -43,6 +47,7 @@ pub type ReflectionError = tonic_reflection::server::Error;
 pub fn routes(
     verifier: &Arc<Verifier>,
     authority: &Authority,
+    warnings: &Warnings,
     clock: &Clock,
     health: health::Service,
 ) -> Result<Routes, ReflectionError> {
@@ -55,6 +60,10 @@ pub fn routes(
         TenantServiceServer::new(tenants::Tenants::new(desk.clone())).max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let service_users = ServiceUserServiceServer::new(service_users::ServiceUsers::new(desk.clone()))
         .max_decoding_message_size(SMALL_MESSAGE_BYTES);
+    let notifications = notifications::Notifications::new(desk.clone(), warnings.clone());
+    let notifications = NotificationServiceServer::new(notifications).max_decoding_message_size(SMALL_MESSAGE_BYTES);
+    let user_groups = UserGroupServiceServer::new(user_groups::UserGroups::new(desk.clone()))
+        .max_decoding_message_size(LARGE_MESSAGE_BYTES);
     let audit = AuditServiceServer::new(audit::Audit::new(desk)).max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -69,6 +78,8 @@ pub fn routes(
         .add_service(keys)
         .add_service(tenants)
         .add_service(service_users)
+        .add_service(notifications)
+        .add_service(user_groups)
         .add_service(audit)
         .add_service(health.max_decoding_message_size(SMALL_MESSAGE_BYTES))
         .add_service(reflection().build_v1()?.max_decoding_message_size(SMALL_MESSAGE_BYTES))

@@ -84,6 +84,7 @@ pub fn denial(error: &AuthorityError) -> Option<ErrorReason> {
         | Refusal::IdTaken(_)
         | Refusal::RequestIdReused
         | Refusal::KeyLimit { .. }
+        | Refusal::UserGroupLimit(_)
         | Refusal::KeyState { .. }
         | Refusal::LiveKeysExist(_)
         | Refusal::Protected(_)
@@ -196,6 +197,10 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
             Draft::new(Code::AlreadyExists, ErrorReason::RequestIdReused, message).finish()
         }
         Refusal::KeyLimit { owner, rotating } => key_limit(&owner.to_string(), *rotating),
+        Refusal::UserGroupLimit(tenant) => {
+            let message = format!("{refusal}; delete one, or add the members to one of them");
+            quota(ErrorReason::UserGroupLimitReached, "tenant", &tenant.name(), limits::USER_GROUPS, message)
+        }
         Refusal::KeyState { key, state } => key_state(&key.to_string(), *state),
         Refusal::LiveKeysExist(name) => {
             let message = format!("{name} still has live keys; revoke them, or set force to delete them with it");
@@ -222,19 +227,27 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
     }
 }
 
-/// Names every field. Clients take 8 KiB of trailers (gRPC's C core, so Python and C++ too), so that the explanations of a
-/// long list become short.
+/// Names every field, as far as clients can hear it: they take 8 KiB of trailers (gRPC's C core, so Python and C++ too), and
+/// the details grow by a third on their way. So the explanations of a long list become short, and the end of a very long one
+/// is only counted.
 fn invalid(violations: &[FieldViolation]) -> Status {
     const EXPLANATIONS_BYTES: usize = 2 << 10;
-    let mut bytes = 0;
+    const DETAILS_BYTES: usize = 5 << 10;
+    // Tags and lengths of one entry.
+    const ENTRY_BYTES: usize = 7;
+    let (mut explanations, mut all) = (0, 0);
     let explain = |bad: &FieldViolation| {
-        bytes += bad.description.len();
-        let why = if bytes <= EXPLANATIONS_BYTES { &bad.description } else { "wrong too" };
-        FieldDetail::new(&bad.field, why)
+        explanations += bad.description.len();
+        let why = if explanations <= EXPLANATIONS_BYTES { &bad.description } else { "wrong too" };
+        all += ENTRY_BYTES + bad.field.len() + why.len();
+        (all <= DETAILS_BYTES).then(|| FieldDetail::new(&bad.field, why))
     };
-    let list: Vec<_> = violations.iter().map(explain).collect();
+    let list: Vec<_> = violations.iter().map_while(explain).collect();
     let message = match violations {
         [only] => format!("{}: {}", only.field, only.description),
+        _ if list.len() < violations.len() => {
+            format!("{} fields are wrong; the first {} are named in the details", violations.len(), list.len())
+        }
         _ => format!("{} fields are wrong; each is named in the details", violations.len()),
     };
     let mut draft = Draft::new(Code::InvalidArgument, ErrorReason::FieldInvalid, message);
@@ -245,10 +258,12 @@ fn invalid(violations: &[FieldViolation]) -> Status {
 fn key_limit(owner: &str, rotating: bool) -> Status {
     let way_out = if rotating { "revoke one, or rotate with grace_period 0" } else { "revoke or delete one" };
     let message = format!("{owner} has {} live keys, the most it may have; {way_out}", limits::LIVE_KEYS);
-    let mut draft = Draft::new(Code::ResourceExhausted, ErrorReason::KeyLimitReached, message)
-        .with("serviceUser", owner)
-        .with("limit", limits::LIVE_KEYS);
-    let violation = QuotaViolation::new(owner, &draft.message);
+    quota(ErrorReason::KeyLimitReached, "serviceUser", owner, limits::LIVE_KEYS as u64, message)
+}
+
+fn quota(reason: ErrorReason, kind: &str, subject: &str, limit: u64, message: String) -> Status {
+    let mut draft = Draft::new(Code::ResourceExhausted, reason, message).with(kind, subject).with("limit", limit);
+    let violation = QuotaViolation::new(subject, &draft.message);
     draft.details.set_quota_failure(vec![violation]);
     draft.finish()
 }

@@ -23,7 +23,7 @@ pub(super) const DISABLED: &str = "DISABLED";
 pub(super) const REVOKED: &str = "REVOKED";
 pub(super) const EXPIRED: &str = "EXPIRED";
 
-/// Every column of a key but ids, slot and what is stored of the secret.
+/// Every column of a key but ids, slot and what is stored of the secret. The last use has a table of its own.
 pub(super) fn columns(key: &Key, revision: Revision) -> Result<ActiveModel, StoreError> {
     let (state, revoke_time, revoke_reason) = match &key.state {
         KeyState::Enabled => (ENABLED, None, None),
@@ -85,6 +85,7 @@ impl Row for Model {
             creator: self.creator.map(|name| column("creator", KeyName::parse(&name))).transpose()?,
             supersedes: self.supersedes.map(|id| key_id("supersedes", &id)).transpose()?,
             superseded_by: self.superseded_by.map(|id| key_id("superseded_by", &id)).transpose()?,
+            last_used: None,
             revision: self.revision,
         };
         let digest = SecretDigest::from_stored(&self.secret_digest).ok_or("secret_digest: is not 32 bytes long")?;

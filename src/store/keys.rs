@@ -24,6 +24,7 @@ use super::{
     error::within,
     key_row::{DISABLED, ENABLED, EXPIRED, REVOKED, columns},
     row,
+    usage::{read_with_last_use, unused_since},
 };
 
 /// A key with what is stored of its secret.
@@ -46,6 +47,8 @@ pub struct KeyFilter {
     pub state: Option<KeyStateFilter>,
     /// Only with an expire_time before this instant.
     pub expiring_before: Option<Time>,
+    /// Only made before this instant and not used since, as far as uses are written: up to 5 minutes late.
+    pub unused_since: Option<Time>,
     /// Deleted ones too.
     pub show_deleted: bool,
 }
@@ -88,7 +91,7 @@ impl Store {
             query = query.filter(Column::Id.gt(after));
         }
         let query = query.order_by_asc(Column::Id).limit(page.size + 1);
-        let keys = row::read_all(&self.readers, query).await?.into_iter().map(|stored| stored.key).collect();
+        let keys = read_with_last_use(&self.readers, query).await?;
         Ok(Paged::cut(keys, page.size, |key: &Key| key.name.id.to_string()))
     }
 }
@@ -119,7 +122,7 @@ impl Write {
         within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
     }
 
-    /// Stores every field of a key that exists; never what is stored of its secret. A key that is revoked, expired or
+    /// Stores every field of a key that exists; never what is stored of its secret, nor its last use. A key that is revoked, expired or
     /// deleted leaves its slot, for good.
     pub async fn update_key(&self, key: &Key) -> Result<(), StoreError> {
         let mut row = columns(key, self.revision())?;
@@ -158,8 +161,7 @@ impl Write {
 }
 
 async fn find(database: &impl ConnectionTrait, name: &KeyName) -> Result<Option<Key>, StoreError> {
-    let found = row::read_one(database, Entity::find().filter(named(name))).await?;
-    Ok(found.map(|stored| stored.key))
+    Ok(read_with_last_use(database, Entity::find().filter(named(name))).await?.pop())
 }
 
 /// The id alone is unique; tenant and service user are asked for too, so that a foreign key is a missing one.
@@ -177,6 +179,7 @@ fn matching(filter: &KeyFilter, now: Time) -> Condition {
         .add_option(service_user.map(|id| Column::ServiceUserId.eq(id.as_str())))
         .add_option(filter.state.map(|state| in_state(state, now)))
         .add_option(filter.expiring_before.map(|end| Column::ExpireTime.lt(end)))
+        .add_option(filter.unused_since.map(unused_since))
         .add_option((!filter.show_deleted).then(|| Column::DeleteTime.is_null()))
 }
 

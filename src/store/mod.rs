@@ -8,11 +8,13 @@
 
 mod audit;
 mod connect;
+mod deliveries;
 mod entity;
 mod error;
 mod feed;
 mod key_row;
 mod keys;
+mod notifications;
 mod owned_keys;
 mod peppers;
 mod probe;
@@ -24,8 +26,14 @@ mod schema;
 mod service_users;
 mod signal;
 mod slots;
+mod subscribers;
+mod subscriptions;
 mod target;
 mod tenants;
+mod usage;
+mod user_groups;
+mod warned_keys;
+mod warned_tenants;
 mod write;
 
 use std::sync::Arc;
@@ -35,13 +43,18 @@ use sea_orm::DatabaseConnection;
 
 use crate::domain::Revision;
 
+pub use deliveries::{Claimed, DeliveryFilter, SentMail, Settlement, Wanted};
 pub use error::StoreError;
 pub use feed::{Cursor, Feed, FeedRow, Look};
 pub use keys::{KeyFilter, KeyStateFilter, Rehash, StoredKey};
+pub use notifications::NotificationFilter;
 pub use purge::Purged;
 pub use replays::Replay;
 pub use slots::Slot;
+pub use subscribers::{NewSubscriberIds, SubscriberPage};
 pub use target::Target;
+pub use warned_keys::{Due, Ends, WarnedCursor, WarnedKey, WarnedPage};
+pub use warned_tenants::DueTenant;
 pub use write::{Bookkeeping, Write};
 
 use queue::Queue;
@@ -87,6 +100,11 @@ impl Store {
     #[must_use]
     pub fn feed(&self) -> Feed {
         Feed::new(self.feed.clone(), Arc::clone(&self.signal))
+    }
+
+    /// The revision of the last committed change.
+    pub async fn revision(&self) -> Result<Revision, StoreError> {
+        write::revision_row(&self.readers, "SELECT value FROM revision WHERE id = 1").await
     }
 
     /// Waits until whoever follows the feed in this process has seen every change up to `revision`, `longest` at most.

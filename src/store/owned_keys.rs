@@ -17,9 +17,12 @@ use super::{
     key_row::{DISABLED, ENABLED},
     keys::unexpired,
     row,
+    usage::read_with_last_use,
 };
 
-const OWNERS_ENABLED: &str = "EXISTS (SELECT 1 FROM service_user JOIN tenant ON tenant.id = service_user.tenant_id
+/// The service user and the tenant of a key are there and enabled.
+pub(super) const OWNERS_ENABLED: &str =
+    "EXISTS (SELECT 1 FROM service_user JOIN tenant ON tenant.id = service_user.tenant_id
     WHERE service_user.tenant_id = api_key.tenant_id AND service_user.id = api_key.service_user_id
     AND service_user.state = 'ENABLED' AND service_user.delete_time IS NULL
     AND tenant.state = 'ENABLED' AND tenant.delete_time IS NULL)";
@@ -41,8 +44,7 @@ impl Write {
             .filter(live(&owner.tenant, Some(&owner.id), now))
             .order_by_asc(api_key::Column::CreateTime)
             .order_by_asc(api_key::Column::Id);
-        let stored = row::read_all(&self.transaction, query).await?;
-        Ok(stored.into_iter().map(|stored| stored.key).collect())
+        read_with_last_use(&self.transaction, query).await
     }
 
     /// Whether a service user, or anybody of a tenant, has a live key.

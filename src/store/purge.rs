@@ -15,6 +15,14 @@ pub struct Purged {
     pub service_users: u64,
     /// Tenants.
     pub tenants: u64,
+    /// Notifications that were kept long enough.
+    pub notifications: u64,
+    /// Deliveries that were kept long enough.
+    pub deliveries: u64,
+    /// Subscribers who are in no group any more.
+    pub subscribers: u64,
+    /// User groups of deleted tenants.
+    pub user_groups: u64,
 }
 
 const KEYS: &str = "DELETE FROM api_key WHERE id IN
@@ -26,10 +34,50 @@ const SERVICE_USERS: &str = "DELETE FROM service_user WHERE (tenant_id, id) IN
                      WHERE api_key.tenant_id = service_user.tenant_id AND api_key.service_user_id = service_user.id)
      ORDER BY delete_time LIMIT $2)";
 
+/// Last, when nothing of it is left: what a cascade would take along has no bound.
 const TENANTS: &str = "DELETE FROM tenant WHERE id IN
     (SELECT id FROM tenant WHERE delete_time <= $1
      AND NOT EXISTS (SELECT 1 FROM service_user WHERE service_user.tenant_id = tenant.id)
+     AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.tenant_id = tenant.id)
+     AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.tenant_id = tenant.id)
+     AND NOT EXISTS (SELECT 1 FROM subscriber WHERE subscriber.tenant_id = tenant.id)
+     AND NOT EXISTS (SELECT 1 FROM user_group WHERE user_group.tenant_id = tenant.id)
      ORDER BY delete_time LIMIT $2)";
+
+const USER_GROUPS: &str = "DELETE FROM user_group WHERE (tenant_id, id) IN
+    (SELECT user_group.tenant_id, user_group.id FROM user_group JOIN tenant ON tenant.id = user_group.tenant_id
+     WHERE tenant.delete_time <= $1 LIMIT $2)";
+
+/// Of any tenant, told before $1; and of tenants that are about to go.
+const NOTIFICATIONS: [&str; 2] = [
+    "DELETE FROM notification WHERE id IN
+    (SELECT id FROM notification WHERE create_time <= $1 ORDER BY create_time LIMIT $2)",
+    "DELETE FROM notification WHERE id IN
+    (SELECT notification.id FROM tenant JOIN notification ON notification.tenant_id = tenant.id
+     WHERE tenant.delete_time <= $1 LIMIT $2)",
+];
+
+const DELIVERIES: [&str; 2] = [
+    "DELETE FROM delivery WHERE id IN
+    (SELECT id FROM delivery WHERE create_time <= $1 ORDER BY create_time LIMIT $2)",
+    "DELETE FROM delivery WHERE id IN
+    (SELECT delivery.id FROM tenant JOIN delivery ON delivery.tenant_id = tenant.id
+     WHERE tenant.delete_time <= $1 LIMIT $2)",
+];
+
+const SUBSCRIBERS: [&str; 2] = [
+    "DELETE FROM subscriber WHERE id IN
+    (SELECT id FROM subscriber WHERE create_time <= $1
+     AND NOT EXISTS (SELECT 1 FROM user_group_member AS member
+                     WHERE member.tenant_id = subscriber.tenant_id AND member.folded = subscriber.folded)
+     AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.subscriber_id = subscriber.id)
+     ORDER BY create_time LIMIT $2)",
+    "DELETE FROM subscriber WHERE id IN
+    (SELECT subscriber.id FROM tenant JOIN subscriber ON subscriber.tenant_id = tenant.id
+     WHERE tenant.delete_time <= $1
+     AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.subscriber_id = subscriber.id)
+     LIMIT $2)",
+];
 
 impl Purged {
     /// Whether nothing was removed: a purge is done when a batch says so.
@@ -40,19 +88,32 @@ impl Purged {
 }
 
 impl Bookkeeping {
-    /// Removes at most 500 keys, 500 service users and 500 tenants whose 30 days are over at `now`. An owner stays as long
-    /// as anything of it is left.
+    /// Removes at most 500 of each kind: keys, service users and tenants whose 30 days are over at `now`, notifications and
+    /// deliveries whose 90 days are, and people's addresses that nothing needs any more. An owner stays as long as anything
+    /// of it is left.
     pub async fn purge(&self, now: Time) -> Result<Purged, StoreError> {
-        Ok(Purged {
-            keys: self.remove(KEYS, now).await?,
-            service_users: self.remove(SERVICE_USERS, now).await?,
-            tenants: self.remove(TENANTS, now).await?,
-        })
+        let (deleted, told) = (now - limits::PURGE_AFTER, now - limits::WARNINGS_KEPT);
+        let mut purged = Purged {
+            keys: self.remove(KEYS, deleted, limits::PURGE_BATCH).await?,
+            service_users: self.remove(SERVICE_USERS, deleted, limits::PURGE_BATCH).await?,
+            ..Purged::default()
+        };
+        for ([old, of_tenants], count) in [
+            (NOTIFICATIONS, &mut purged.notifications),
+            (DELIVERIES, &mut purged.deliveries),
+            (SUBSCRIBERS, &mut purged.subscribers),
+        ] {
+            *count += self.remove(old, told, limits::PURGE_BATCH).await?;
+            *count += self.remove(of_tenants, deleted, limits::PURGE_BATCH).await?;
+        }
+        purged.user_groups = self.remove(USER_GROUPS, deleted, limits::PURGE_GROUPS).await?;
+        purged.tenants = self.remove(TENANTS, deleted, limits::PURGE_BATCH).await?;
+        Ok(purged)
     }
 
-    async fn remove(&self, sql: &str, now: Time) -> Result<u64, StoreError> {
-        let batch = i64::try_from(limits::PURGE_BATCH).unwrap_or(i64::MAX);
-        let values = [(now - limits::PURGE_AFTER).into(), batch.into()];
+    async fn remove(&self, sql: &str, before: Time, batch: u64) -> Result<u64, StoreError> {
+        let batch = i64::try_from(batch).unwrap_or(i64::MAX);
+        let values = [before.into(), batch.into()];
         let statement = Statement::from_sql_and_values(self.transaction.get_database_backend(), sql, values);
         Ok(within(self.transaction.execute_raw(statement)).await?.rows_affected())
     }

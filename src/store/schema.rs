@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 
 use crate::domain::limits;
 
-use super::{StoreError, Target, connect, probe, target};
+use super::{StoreError, Target, connect, probe, target, write};
 
 /// Ours among the advisory locks of a database: "claviger" in ASCII.
 const LOCK: i64 = 0x636c_6176_6967_6572;
@@ -95,8 +95,15 @@ async fn standing(database: &DatabaseConnection) -> Result<Standing, StoreError>
     }
     match known.difference(&applied).count() {
         0 => Ok(Standing::Current),
+        // A first start that died between two changes of the schema.
+        _ if is_unused(database).await? => Ok(Standing::Empty),
         count => Ok(Standing::Lacks(count)),
     }
+}
+
+/// Whether nothing was ever stored: the first start takes the first revision.
+async fn is_unused(database: &DatabaseConnection) -> Result<bool, StoreError> {
+    Ok(write::revision_row(database, "SELECT value FROM revision WHERE id = 1").await? == 0)
 }
 
 async fn apply(database: &DatabaseConnection) -> Result<(), StoreError> {

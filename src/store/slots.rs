@@ -3,15 +3,13 @@
 //! Expiry is computed, so a key that has expired still holds its slot until somebody needs it; then it is recorded as
 //! EXPIRED and gives the slot back. An expired key never blocks a create.
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use crate::domain::{Time, ids::ServiceUserName, limits};
 
 use super::{
     StoreError, Write,
     entity::api_key::{Column, Entity},
-    error::within,
-    key_row::EXPIRED,
     row,
 };
 
@@ -31,9 +29,11 @@ impl Write {
         if let Some(slot) = self.unoccupied_slot(owner).await? {
             return Ok(Some(slot));
         }
-        if self.record_expiry(owner, now).await? == 0 {
+        let ended = self.unrecorded_ends(Some(owner), now).await?;
+        if ended.is_empty() {
             return Ok(None);
         }
+        self.record_ends(&ended, now).await?;
         self.unoccupied_slot(owner).await
     }
 
@@ -47,18 +47,5 @@ impl Write {
         let taken: Vec<i16> = rows.iter().map(|row| row.try_get("", "slot")).collect::<Result<_, _>>()?;
         let all = 0..i16::try_from(limits::LIVE_KEYS).unwrap_or(0);
         Ok(all.into_iter().find(|slot| !taken.contains(slot)).map(Slot))
-    }
-
-    /// The time of the last edit stays: nobody edited.
-    async fn record_expiry(&self, owner: &ServiceUserName, now: Time) -> Result<u64, StoreError> {
-        let update = Entity::update_many()
-            .col_expr(Column::State, Expr::val(EXPIRED))
-            .col_expr(Column::Slot, Expr::val(None::<i16>))
-            .col_expr(Column::Revision, Expr::val(self.revision()))
-            .filter(Column::TenantId.eq(owner.tenant.as_str()))
-            .filter(Column::ServiceUserId.eq(owner.id.as_str()))
-            .filter(Column::Slot.is_not_null())
-            .filter(Column::ExpireTime.lte(now));
-        Ok(within(update.exec(&self.transaction)).await?.rows_affected)
     }
 }

@@ -3,10 +3,12 @@
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
 };
 
 use crate::domain::{
-    Revision,
+    Revision, Time,
+    calendar::{Calendar, TimeZone, WarningHour},
     ids::TenantId,
     owner::Tenant,
     page::{Page, Paged},
@@ -58,6 +60,14 @@ impl Write {
         within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
     }
 
+    /// Asks for a look at a tenant's warnings, because when they are due, or whether, has changed.
+    pub async fn look_at_warnings(&self, id: &TenantId) -> Result<(), StoreError> {
+        let update = Entity::update_many()
+            .col_expr(Column::NextWarningTime, Expr::val(Time::UNIX_EPOCH))
+            .filter(Column::Id.eq(id.as_str()));
+        within(update.exec(&self.transaction)).await.map(drop)
+    }
+
     /// Stores every field of a tenant that exists.
     pub async fn update_tenant(&self, tenant: &Tenant) -> Result<(), StoreError> {
         let update =
@@ -71,12 +81,15 @@ async fn find(database: &impl ConnectionTrait, id: &TenantId) -> Result<Option<T
     row::read_one(database, Entity::find().filter(Column::Id.eq(id.as_str()))).await
 }
 
-/// Every column but the id.
+/// Every column but the id, and the time of the next look at its warnings.
 fn columns(tenant: &Tenant, revision: Revision) -> ActiveModel {
     ActiveModel {
         id: NotSet,
         display_name: Set(tenant.display_name.as_str().to_owned()),
         state: Set(owner_state(tenant.state)),
+        time_zone: Set(tenant.calendar.zone.name().to_owned()),
+        warning_hour: Set(tenant.calendar.hour.get().into()),
+        next_warning_time: NotSet,
         create_time: Set(tenant.create_time),
         update_time: Set(tenant.update_time),
         delete_time: Set(tenant.delete_time),
@@ -94,6 +107,10 @@ impl Row for Model {
             id: column("id", TenantId::parse(&self.id))?,
             display_name: column("display_name", DisplayName::parse(&self.display_name))?,
             state: read_owner_state(&self.state)?,
+            calendar: Calendar {
+                zone: column("time_zone", TimeZone::parse(&self.time_zone))?,
+                hour: column("warning_hour", WarningHour::parse(self.warning_hour.into()))?,
+            },
             create_time: self.create_time,
             update_time: self.update_time,
             delete_time: self.delete_time,

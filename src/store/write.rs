@@ -39,33 +39,40 @@ pub struct Bookkeeping {
 impl Store {
     /// Takes a turn, begins a transaction and takes the next revision. `Overloaded` when too many wait, or for 8 s.
     pub async fn write(&self) -> Result<Write, StoreError> {
-        let deadline = Instant::now() + limits::TURN_WAIT;
         let turn = self.queue.turn().await?;
-        loop {
-            let transaction = begin(&self.writers).await?;
-            let sql = "UPDATE revision SET value = value + 1 WHERE id = 1 RETURNING value";
-            match revision_row(&transaction, sql).await {
-                Ok(revision) => {
-                    return Ok(Write { revision, transaction, _turn: turn, signal: Arc::clone(&self.signal) });
-                }
-                // Writers of other replicas are before us, and nothing was done yet: get in line again.
-                Err(StoreError::Overloaded) if Instant::now() < deadline => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let (transaction, revision) = self.begin_in_line(NEXT_REVISION).await?;
+        Ok(Write { revision, transaction, _turn: turn, signal: Arc::clone(&self.signal) })
     }
 
     /// Takes a turn and begins a transaction. `Overloaded` as [`write`](Self::write).
     pub async fn bookkeeping(&self) -> Result<Bookkeeping, StoreError> {
         let turn = self.queue.turn().await?;
-        let transaction = begin(&self.writers).await?;
-        if transaction.get_database_backend() == DbBackend::Postgres {
+        let transaction = if self.writers.get_database_backend() == DbBackend::Postgres {
             // In line with the writers of all replicas, so that two purges never wait for each other's rows.
-            revision_row(&transaction, "SELECT value FROM revision WHERE id = 1 FOR UPDATE").await?;
-        }
+            self.begin_in_line(THIS_REVISION).await?.0
+        } else {
+            begin(&self.writers).await?
+        };
         Ok(Bookkeeping { transaction, _turn: turn })
     }
+
+    /// Begins a transaction and locks the revision row. As long as writers of other replicas are before us nothing was done
+    /// yet, so we get in line again.
+    async fn begin_in_line(&self, sql: &str) -> Result<(DatabaseTransaction, Revision), StoreError> {
+        let deadline = Instant::now() + limits::TURN_WAIT;
+        loop {
+            let transaction = begin(&self.writers).await?;
+            match revision_row(&transaction, sql).await {
+                Ok(revision) => return Ok((transaction, revision)),
+                Err(StoreError::Overloaded) if Instant::now() < deadline => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
+
+const NEXT_REVISION: &str = "UPDATE revision SET value = value + 1 WHERE id = 1 RETURNING value";
+const THIS_REVISION: &str = "SELECT value FROM revision WHERE id = 1 FOR UPDATE";
 
 impl Write {
     /// The revision of this change.
@@ -74,16 +81,18 @@ impl Write {
         self.revision
     }
 
-    /// Writes an event of a change that this one brings along, under this revision.
-    pub async fn note(&self, mut event: AuditEvent) -> Result<(), StoreError> {
-        event.revision = self.revision;
-        audit::insert(&self.transaction, std::slice::from_ref(&event)).await
+    /// Writes the events of changes that this one brings along, under this revision.
+    pub async fn note(&self, mut events: Vec<AuditEvent>) -> Result<(), StoreError> {
+        for event in &mut events {
+            event.revision = self.revision;
+        }
+        audit::insert(&self.transaction, &events).await
     }
 
     /// Writes the event, under this revision, and makes it all true. `OutcomeUnknown` when the connection was lost in the
     /// middle: the change may have happened.
     pub async fn commit(self, event: AuditEvent) -> Result<Revision, StoreError> {
-        self.note(event).await?;
+        self.note(vec![event]).await?;
         commit(self.transaction).await?;
         self.signal.poke();
         Ok(self.revision)

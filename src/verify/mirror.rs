@@ -19,6 +19,8 @@ use crate::domain::{
 };
 use crate::store::StoredKey;
 
+use super::usage::LastUse;
+
 /// The copy.
 #[derive(Default)]
 pub struct Mirror {
@@ -27,7 +29,7 @@ pub struct Mirror {
 
 #[derive(Default)]
 struct Rows {
-    keys: HashMap<KeyId, Row<Arc<StoredKey>>>,
+    keys: HashMap<KeyId, Row<Arc<KnownKey>>>,
     service_users: HashMap<ServiceUserName, Row<Owner>>,
     tenants: HashMap<TenantId, Row<Owner>>,
 }
@@ -47,11 +49,20 @@ pub struct Owner {
     pub delete_time: Option<Time>,
 }
 
+/// A key in memory.
+#[derive(Debug)]
+pub struct KnownKey {
+    /// The key and its digest.
+    pub stored: StoredKey,
+    /// Its last use; the same one when a newer row takes this one's place.
+    pub last_use: Arc<LastUse>,
+}
+
 /// A key with its owners.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The key and its digest.
-    pub stored: Arc<StoredKey>,
+    /// The key.
+    pub known: Arc<KnownKey>,
     /// Its service user.
     pub service_user: Owner,
     /// Its tenant.
@@ -75,11 +86,11 @@ impl Mirror {
     pub fn look_up(&self, id: KeyId) -> LookUp {
         let rows = self.rows.read();
         let Some(key) = rows.keys.get(&id) else { return LookUp::Missing };
-        let Some(stored) = &key.content else { return LookUp::Unreadable };
-        let owner = &stored.key.name.owner;
+        let Some(known) = &key.content else { return LookUp::Unreadable };
+        let owner = &known.stored.key.name.owner;
         match (rows.service_users.get(owner), rows.tenants.get(&owner.tenant)) {
             (Some(Row { content: Some(service_user), .. }), Some(Row { content: Some(tenant), .. })) => {
-                LookUp::Found(Found { stored: Arc::clone(stored), service_user: *service_user, tenant: *tenant })
+                LookUp::Found(Found { known: Arc::clone(known), service_user: *service_user, tenant: *tenant })
             }
             (Some(_), Some(_)) => LookUp::Unreadable,
             _ => LookUp::Missing,
@@ -88,7 +99,10 @@ impl Mirror {
 
     /// Takes in a key row. `None` = it can't be understood.
     pub fn put_key(&self, id: KeyId, revision: Revision, stored: Option<StoredKey>) {
-        put(self.rows.write().keys.entry(id), revision, stored.map(Arc::new));
+        let mut rows = self.rows.write();
+        let entry = rows.keys.entry(id);
+        let known = stored.map(|stored| Arc::new(KnownKey { stored, last_use: last_use(&entry) }));
+        put(entry, revision, known);
     }
 
     /// Takes in a service user.
@@ -120,7 +134,7 @@ impl Mirror {
             let rows = self.rows.read();
             let purged = |owner: &Owner| owner.delete_time.is_some_and(|time| now >= time + limits::PURGE_AFTER * 2);
             (
-                ids_of(&rows.keys, |stored| is_forgotten(&stored.key, now)),
+                ids_of(&rows.keys, |known| is_forgotten(&known.stored.key, now)),
                 ids_of(&rows.service_users, purged),
                 ids_of(&rows.tenants, purged),
             )
@@ -158,6 +172,14 @@ impl Mirror {
 
 fn ids_of<K: Clone, T>(rows: &HashMap<K, Row<T>>, wanted: impl Fn(&T) -> bool) -> Vec<K> {
     rows.iter().filter(|(_, row)| row.content.as_ref().is_some_and(&wanted)).map(|(id, _)| id.clone()).collect()
+}
+
+/// A row that couldn't be understood has none; what was noted before is in line all the same.
+fn last_use(entry: &Entry<'_, KeyId, Row<Arc<KnownKey>>>) -> Arc<LastUse> {
+    match entry {
+        Entry::Occupied(old) => old.get().content.as_ref().map(|known| Arc::clone(&known.last_use)).unwrap_or_default(),
+        Entry::Vacant(_) => Arc::default(),
+    }
 }
 
 fn put<K, T>(entry: Entry<'_, K, Row<T>>, revision: Revision, content: Option<T>) {

@@ -7,6 +7,7 @@
 pub mod mirror;
 pub mod refresh;
 pub mod rehash;
+pub mod usage;
 pub mod verdict;
 
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::domain::{Span, Time, limits, pepper::Peppers, secret::Secret};
-use crate::store::StoredKey;
 
-use mirror::{Found, LookUp, Mirror};
+use mirror::{Found, KnownKey, LookUp, Mirror};
 use refresh::{Position, Refresher};
 use rehash::RehashQueue;
+use usage::Usage;
 use verdict::{Question, Verdict, exists, judge};
 
 /// A mirror older than this, without a failed look since, belongs to a process that slept: look first.
@@ -35,6 +36,7 @@ pub struct Verifier {
     refresher: Refresher,
     peppers: Arc<Peppers>,
     rehash: Arc<RehashQueue>,
+    usage: Arc<Usage>,
     clock: Clock,
     staleness_bound: Span,
     /// The look that somebody waited for in vain.
@@ -47,7 +49,7 @@ pub struct Answer {
     /// The verdict.
     pub verdict: Verdict,
     /// The key, only when its secret matched.
-    pub key: Option<Arc<StoredKey>>,
+    pub key: Option<Arc<KnownKey>>,
     /// How fresh the answer is.
     pub position: Position,
     /// The instant of the verdict.
@@ -76,10 +78,11 @@ impl Verifier {
         refresher: Refresher,
         peppers: Arc<Peppers>,
         rehash: Arc<RehashQueue>,
+        usage: Arc<Usage>,
         clock: Clock,
         staleness_bound: Span,
     ) -> Self {
-        Self { mirror, refresher, peppers, rehash, clock, staleness_bound, gave_up_on: AtomicU64::new(0) }
+        Self { mirror, refresher, peppers, rehash, usage, clock, staleness_bound, gave_up_on: AtomicU64::new(0) }
     }
 
     /// Judges one presented text. Any text gets a verdict, unless none is possible.
@@ -100,9 +103,10 @@ impl Verifier {
         };
         let verdict = judge(&found, question, now);
         if verdict == Verdict::Valid {
-            self.rehash.offer(&secret, &found.stored.pepper);
+            self.rehash.offer(&secret, &found.known.stored.pepper);
+            self.usage.note(secret.key_id(), &found.known.last_use, now);
         }
-        Ok(Answer { verdict, key: Some(found.stored), position, now })
+        Ok(Answer { verdict, key: Some(found.known), position, now })
     }
 
     /// Whether Verify can answer: loaded, and not older than the bound.
@@ -146,10 +150,10 @@ impl Verifier {
             LookUp::Unreadable => return Err(NoVerdict::Unreadable),
         };
         let pepper = match &found {
-            Some(found) => self.peppers.get(&found.stored.pepper).ok_or(NoVerdict::Unreadable)?,
+            Some(found) => self.peppers.get(&found.known.stored.pepper).ok_or(NoVerdict::Unreadable)?,
             None => self.peppers.current(),
         };
         let digest = pepper.digest(secret);
-        Ok(found.filter(|found| found.stored.digest.matches(&digest)))
+        Ok(found.filter(|found| found.known.stored.digest.matches(&digest)))
     }
 }

@@ -50,7 +50,7 @@ pub struct Question {
 /// Whether a key whose secret matched exists for this question at all.
 #[must_use]
 pub fn exists(found: &Found, question: &Question, now: Time) -> bool {
-    let key = &found.stored.key;
+    let key = &found.known.stored.key;
     let deleted = [key.delete_time, found.service_user.delete_time, found.tenant.delete_time];
     deleted.iter().all(Option::is_none)
         && question.tenants.iter().flatten().all(|tenant| *tenant == key.name.owner.tenant)
@@ -60,7 +60,7 @@ pub fn exists(found: &Found, question: &Question, now: Time) -> bool {
 /// Judges a key that [exists] and whose secret matched.
 #[must_use]
 pub fn judge(found: &Found, question: &Question, now: Time) -> Verdict {
-    let key = &found.stored.key;
+    let key = &found.known.stored.key;
     let state = key.state_at(now);
     match state {
         KeyState::Revoked { .. } => return Verdict::Revoked,

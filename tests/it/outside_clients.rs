@@ -14,11 +14,13 @@ use crate::harness::{
 };
 
 const LONGEST: Duration = Duration::from_secs(60);
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 10] = [
     "claviger.v1.AuditService",
     "claviger.v1.KeyService",
+    "claviger.v1.NotificationService",
     "claviger.v1.ServiceUserService",
     "claviger.v1.TenantService",
+    "claviger.v1.UserGroupService",
     "claviger.v1.VerificationService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

@@ -1,5 +1,5 @@
 //! The README keeps its word: its commands print what it shows, its clients run, its tables are complete. The real binary
-//! stands in for `cargo run --release`, in an empty folder, on the default port; nothing else is replaced.
+//! stands in for `cargo run --release`, in an empty folder, on the default ports; nothing else is replaced.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ use crate::harness::{
     process::{bare_command, run},
 };
 
-/// The README's own port: one test at a time.
+/// The README's own ports: one test at a time.
 static PORT: Mutex<()> = Mutex::const_new(());
 const MARK: &str = "@@@ next";
 const START: &str = "cargo run --release";
@@ -142,12 +142,20 @@ struct Terminal {
 impl Terminal {
     /// `None`, with a loud line, when there is no grpcurl.
     async fn open() -> Option<Self> {
+        Self::open_with(&[]).await
+    }
+
+    /// With these settings in front of the command.
+    async fn open_with(settings: &[(&str, &str)]) -> Option<Self> {
         let grpcurl = tool("grpcurl")?;
         let port = PORT.lock().await;
-        wait_for("a free port 50051", async || TcpListener::bind("127.0.0.1:50051").await.ok()).await;
+        for address in ["127.0.0.1:50051", "127.0.0.1:9464"] {
+            wait_for(address, async || TcpListener::bind(address).await.ok()).await;
+        }
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("greeting");
         let mut service = bare_command();
+        service.envs(settings.iter().copied());
         service.current_dir(folder.path()).stdout(File::create(&file).expect("a file")).stderr(Stdio::inherit());
         let service = service.spawn().expect("the service starts");
         let greeting = wait_for("a greeting", async || {
@@ -219,6 +227,24 @@ async fn the_sixty_seconds_print_what_the_readme_shows() {
 }
 
 #[tokio::test]
+async fn the_walk_through_the_warnings_prints_what_the_readme_shows() {
+    let mut steps = walk("Warnings");
+    let start = steps.remove(0).commands;
+    let settings = start.trim().strip_suffix(START).expect("it ends as the start does").split_whitespace();
+    let settings: Vec<(&str, &str)> = settings.filter_map(|setting| setting.split_once('=')).collect();
+    let Some(terminal) = Terminal::open_with(&settings).await else { return };
+    let mut before = walk("60 seconds").split_off(1);
+    let skipped = before.len();
+    before.append(&mut steps);
+    let printed = terminal.type_in(&before).await;
+    assert_eq!(printed.len(), before.len());
+    for (step, printed) in before.iter().zip(printed).skip(skipped) {
+        let shown = step.output.as_deref().unwrap_or_default();
+        assert_eq!(masked(&printed), masked(shown), "after\n{}\nit printed\n{printed}", step.commands);
+    }
+}
+
+#[tokio::test]
 async fn the_python_client_prints_the_verdict() {
     let (Some(terminal), Some(python)) = (Terminal::open().await, tool("python3")) else { return };
     std::fs::write(terminal.folder.path().join("verify.py"), only_block("Python client", "python")).expect("written");
@@ -253,8 +279,8 @@ async fn the_settings_table_lists_exactly_the_settings() {
     let flags = help.lines().filter_map(|line| line.trim_start().split_once("--").map(|(_, rest)| rest));
     let flags = flags.map(|rest| rest.split([' ', '<']).next().unwrap_or_default().replace('-', "_"));
     let mut known: BTreeSet<String> = flags.filter(|flag| !["help", "version"].contains(&&**flag)).collect();
-    // The only one that may hold a password has no flag.
-    known.insert("database_url".to_owned());
+    // Those that may hold a password have no flag.
+    known.extend(["database_url", "smtp_url"].map(str::to_owned));
     let known: BTreeSet<String> = known.into_iter().map(|name| format!("claviger_{name}")).collect();
     assert_eq!(listed.iter().cloned().collect::<BTreeSet<_>>(), known);
     assert_eq!(listed.len(), known.len(), "one is listed twice");
@@ -324,6 +350,10 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
 #[test]
 fn every_link_of_the_readme_leads_to_a_file() {
     for link in readme().split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        assert!(link.starts_with("https://") || repository().join(link).exists(), "{link}");
+        let exists = match link.strip_prefix('#') {
+            Some(heading) => readme().to_ascii_lowercase().contains(&format!("\n## {heading}\n")),
+            None => link.starts_with("https://") || repository().join(link).exists(),
+        };
+        assert!(exists, "{link}");
     }
 }

@@ -126,6 +126,11 @@ pub async fn list_keys(root: &mut Client, owner: &str, show_deleted: bool) -> Ve
     }
 }
 
+/// The key without the time of its last use, which is written at a time of its own.
+pub fn but_for_use(key: v1::Key) -> v1::Key {
+    v1::Key { last_used_time: None, ..key }
+}
+
 /// Not deleted, and ENABLED or DISABLED.
 pub fn is_live(key: &v1::Key) -> bool {
     key.delete_time.is_none() && matches!(key.state(), v1::KeyState::Enabled | v1::KeyState::Disabled)

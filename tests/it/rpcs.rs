@@ -28,9 +28,11 @@ const OF_ALL: &[&str] = &[ADMIN];
 const VERIFIERS: &[&str] = &[ADMIN, TENANT_ADMIN, VERIFY];
 const AUDITORS: &[&str] = &[ADMIN, TENANT_ADMIN, AUDIT];
 
-/// A tenant with a service user with a key.
+/// A tenant with a user group and a notification, and with a service user with a key.
 pub struct Place {
     pub tenant: String,
+    pub group: String,
+    pub notification: String,
     pub owner: String,
     pub key: String,
     pub secret: String,
@@ -67,7 +69,23 @@ impl Place {
     pub async fn inside(root: &mut Client, tenant: &str, service_user: &str) -> Self {
         let owner = root.create_service_user(tenant, service_user).await;
         let (key, secret) = root.create_key(&owner, &[]).await;
-        Self { tenant: tenant.to_owned(), owner, key: key.name, secret }
+        let notification = notification(root, tenant).await;
+        let group = root.create_user_group(tenant, service_user, &["ops@example.com"]).await;
+        Self { tenant: tenant.to_owned(), group, notification, owner, key: key.name, secret }
+    }
+}
+
+/// The name of a notification of a tenant: the newest, or else that its last subscriber has gone.
+async fn notification(root: &mut Client, tenant: &str) -> String {
+    let request = v1::ListNotificationsRequest { parent: tenant.to_owned(), page_size: 1, ..Default::default() };
+    loop {
+        let listed = root.notifications.list_notifications(request.clone()).await.expect("notifications");
+        if let Some(newest) = listed.into_inner().notifications.pop() {
+            return newest.name;
+        }
+        let name = root.create_user_group(tenant, "gone", &["gone@example.com"]).await;
+        let delete = v1::DeleteUserGroupRequest { name, expected_revision: 0 };
+        root.user_groups.delete_user_group(delete).await.expect("deleted");
     }
 }
 
@@ -78,7 +96,7 @@ pub fn row(rpc: &str) -> Row {
 
 /// The whole table.
 pub fn rows() -> Vec<Row> {
-    [keys(), service_users(), tenants(), others()].into_iter().flatten().collect()
+    [keys(), service_users(), tenants(), user_groups(), notifications(), others()].into_iter().flatten().collect()
 }
 
 fn row_of(rpc: &'static str, rights: &'static [&'static str], foreign: Foreign, request: fn(&Place) -> Vec<u8>) -> Row {
@@ -175,7 +193,13 @@ fn service_users() -> Vec<Row> {
 }
 
 fn a_tenant(place: &Place) -> Option<v1::Tenant> {
-    Some(v1::Tenant { name: place.tenant.clone(), display_name: "renamed".to_owned(), ..Default::default() })
+    Some(v1::Tenant {
+        name: place.tenant.clone(),
+        display_name: "renamed".to_owned(),
+        time_zone: "Europe/Berlin".to_owned(),
+        warning_hour: Some(8),
+        ..Default::default()
+    })
 }
 
 fn tenants() -> Vec<Row> {
@@ -199,6 +223,59 @@ fn tenants() -> Vec<Row> {
         }),
         row_of("claviger.v1.TenantService/DeleteTenant", OF_ALL, AdminOnly, |at| {
             message!(DeleteTenantRequest { name: at.tenant.clone(), force: true })
+        }),
+    ]
+}
+
+fn a_user_group(place: &Place) -> Option<v1::UserGroup> {
+    let member = v1::UserGroupMember { email: "ops@example.org".to_owned(), ..Default::default() };
+    Some(v1::UserGroup {
+        name: place.group.clone(),
+        display_name: "renamed".to_owned(),
+        members: vec![member],
+        ..Default::default()
+    })
+}
+
+fn user_groups() -> Vec<Row> {
+    use Foreign::NotFound;
+    vec![
+        row_of("claviger.v1.UserGroupService/CreateUserGroup", WRITERS, NotFound, |at| {
+            let (parent, id) = (at.tenant.clone(), newcomer(&at.group));
+            message!(CreateUserGroupRequest { parent: parent, user_group_id: id, user_group: a_user_group(at) })
+        }),
+        row_of("claviger.v1.UserGroupService/GetUserGroup", READERS, NotFound, |at| {
+            message!(GetUserGroupRequest { name: at.group.clone() })
+        }),
+        row_of("claviger.v1.UserGroupService/ListUserGroups", READERS, NotFound, |at| {
+            message!(ListUserGroupsRequest { parent: at.tenant.clone() })
+        }),
+        row_of("claviger.v1.UserGroupService/UpdateUserGroup", WRITERS, NotFound, |at| {
+            message!(UpdateUserGroupRequest { user_group: a_user_group(at), update_mask: mask("display_name") })
+        }),
+        row_of("claviger.v1.UserGroupService/DeleteUserGroup", WRITERS, NotFound, |at| {
+            message!(DeleteUserGroupRequest { name: at.group.clone() })
+        }),
+    ]
+}
+
+fn notifications() -> Vec<Row> {
+    use Foreign::NotFound;
+    vec![
+        row_of("claviger.v1.NotificationService/ListNotifications", READERS, NotFound, |at| {
+            message!(ListNotificationsRequest { parent: at.tenant.clone() })
+        }),
+        row_of("claviger.v1.NotificationService/MarkNotificationRead", READERS, NotFound, |at| {
+            message!(MarkNotificationReadRequest { name: at.notification.clone() })
+        }),
+        row_of("claviger.v1.NotificationService/PreviewWarnings", READERS, NotFound, |at| {
+            message!(PreviewWarningsRequest { tenant: at.tenant.clone() })
+        }),
+        row_of("claviger.v1.NotificationService/RunWarnings", WRITERS, NotFound, |at| {
+            message!(RunWarningsRequest { tenant: at.tenant.clone() })
+        }),
+        row_of("claviger.v1.NotificationService/ListDeliveries", READERS, NotFound, |at| {
+            message!(ListDeliveriesRequest { parent: at.tenant.clone() })
         }),
     ]
 }

@@ -237,6 +237,7 @@ async fn log_of(settings: &[(&str, &str)]) -> String {
     let binary = bare_command().as_std().get_program().to_owned();
     command.args(["-c", "exec \"$0\" 2>\"$1\""]).arg(binary).arg(&file).env_clear();
     command.env("CLAVIGER_DATA", place.folder.path()).env("CLAVIGER_LISTEN", "127.0.0.1:0");
+    command.env("CLAVIGER_HTTP_LISTEN", "127.0.0.1:0");
     command.envs(settings.iter().copied()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
     let service = Process::start_command(command).await;
     let mut root = root(&service, &place).await;

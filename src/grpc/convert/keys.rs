@@ -21,11 +21,12 @@ use crate::store::{KeyFilter, KeyStateFilter};
 use super::{expected_revision, fields::Fields, mask, time};
 
 const EDITABLE: [&str; 5] = ["display_name", "description", "scopes", "allowed_networks", "expire_time"];
-const IMMUTABLE: [&str; 13] = [
+const IMMUTABLE: [&str; 14] = [
     "name",
     "state",
     "create_time",
     "update_time",
+    "last_used_time",
     "revoke_time",
     "revoke_reason",
     "delete_time",
@@ -150,10 +151,12 @@ pub fn filter(fields: &mut Fields, request: &v1::ListKeysRequest) -> Option<KeyF
         Err(_) => fields.take("state", Err(format!("{} is no state of a key", request.state))),
     };
     let expiring_before = optional_time(fields, "expiring_before", request.expiring_before.as_ref());
+    let unused_since = optional_time(fields, "unused_since", request.unused_since.as_ref());
     Some(KeyFilter {
         parent: parent?,
         state: state?,
         expiring_before: expiring_before?,
+        unused_since: unused_since?,
         show_deleted: request.show_deleted,
     })
 }
@@ -177,6 +180,7 @@ pub fn write(key: &Key, now: Time) -> v1::Key {
         expire_time: key.expire_time.map(time::write),
         create_time: Some(time::write(key.create_time)),
         update_time: Some(time::write(key.update_time)),
+        last_used_time: key.last_used.map(time::write),
         revoke_time,
         revoke_reason,
         delete_time: key.delete_time.map(time::write),

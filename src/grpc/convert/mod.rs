@@ -3,8 +3,10 @@
 pub mod audit;
 pub mod fields;
 pub mod keys;
+pub mod notifications;
 pub mod owners;
 pub mod time;
+pub mod user_groups;
 pub mod verification;
 
 use crate::domain::{Refusal, Revision, limits, text::quote};

@@ -1,8 +1,9 @@
 //! Tenants and service users.
 
-use crate::authority::service_users::ServiceUserEdit;
+use crate::authority::{service_users::ServiceUserEdit, tenants::TenantEdit};
 use crate::domain::{
     Refusal, Revision, Time,
+    calendar::{Calendar, TimeZone, WarningHour},
     ids::{ServiceUserId, ServiceUserName, TenantId},
     limits,
     owner::{OwnerState, ServiceUser, Tenant},
@@ -15,27 +16,41 @@ use super::{expected_revision, fields::Fields, mask, time};
 const IMMUTABLE: [&str; 7] = ["name", "state", "create_time", "update_time", "delete_time", "purge_time", "revision"];
 
 /// Reads a CreateTenantRequest.
-pub fn create_tenant(request: &v1::CreateTenantRequest) -> Result<(TenantId, DisplayName), Refusal> {
+pub fn create_tenant(request: &v1::CreateTenantRequest) -> Result<(TenantId, DisplayName, Calendar), Refusal> {
     let mut fields = Fields::default();
     let id = fields.take("tenant_id", TenantId::parse_new(&request.tenant_id));
-    let display_name = request.tenant.as_ref().map_or("", |tenant| &tenant.display_name);
-    let display_name = fields.take("tenant.display_name", DisplayName::parse(display_name));
-    fields.finish(id.zip(display_name))
+    let absent = v1::Tenant::default();
+    let tenant = request.tenant.as_ref().unwrap_or(&absent);
+    let display_name = fields.take("tenant.display_name", DisplayName::parse(&tenant.display_name));
+    let zone = if tenant.time_zone.is_empty() { TimeZone::UTC.name() } else { &tenant.time_zone };
+    let zone = fields.take("tenant.time_zone", TimeZone::parse(zone));
+    let hour = tenant.warning_hour.map_or(Ok(WarningHour::DEFAULT), WarningHour::parse);
+    let hour = fields.take("tenant.warning_hour", hour);
+    let complete = || Some((id?, display_name?, Calendar { zone: zone?, hour: hour? }));
+    fields.finish(complete())
 }
 
 /// Reads an UpdateTenantRequest.
-pub fn update_tenant(request: &v1::UpdateTenantRequest) -> Result<(TenantId, Option<DisplayName>, Revision), Refusal> {
+pub fn update_tenant(request: &v1::UpdateTenantRequest) -> Result<(TenantId, TenantEdit, Revision), Refusal> {
     let mut fields = Fields::default();
     let absent = v1::Tenant::default();
     let tenant = request.tenant.as_ref().unwrap_or(&absent);
     let id = fields.take("tenant.name", TenantId::parse_name(&tenant.name));
     let expected = expected_revision(&mut fields, request.expected_revision);
-    let paths = mask(&mut fields, request.update_mask.as_ref(), &["display_name"], &IMMUTABLE);
-    let mut display_name = None;
+    let editable = ["display_name", "time_zone", "warning_hour"];
+    let paths = mask(&mut fields, request.update_mask.as_ref(), &editable, &IMMUTABLE);
+    let mut edit = TenantEdit::default();
     if paths.contains(&"display_name") {
-        display_name = fields.take("tenant.display_name", DisplayName::parse(&tenant.display_name));
+        edit.display_name = fields.take("tenant.display_name", DisplayName::parse(&tenant.display_name));
     }
-    let complete = || Some((id?, display_name, expected?));
+    if paths.contains(&"time_zone") {
+        edit.zone = fields.take("tenant.time_zone", TimeZone::parse(&tenant.time_zone));
+    }
+    if paths.contains(&"warning_hour") {
+        let hour = tenant.warning_hour.ok_or_else(|| "must be given: an hour, 0 to 23".to_owned());
+        edit.hour = fields.take("tenant.warning_hour", hour.and_then(WarningHour::parse));
+    }
+    let complete = || Some((id?, edit, expected?));
     fields.finish(complete())
 }
 
@@ -86,6 +101,8 @@ pub fn write_tenant(tenant: &Tenant) -> v1::Tenant {
         name: tenant.id.name(),
         display_name: tenant.display_name.as_str().to_owned(),
         state: state.into(),
+        time_zone: tenant.calendar.zone.name().to_owned(),
+        warning_hour: Some(tenant.calendar.hour.get().into()),
         create_time: Some(time::write(tenant.create_time)),
         update_time: Some(time::write(tenant.update_time)),
         delete_time: tenant.delete_time.map(time::write),

@@ -48,8 +48,8 @@ pub fn write(answer: &Answer) -> v1::VerifyResponse {
         as_of: Some(time::write(answer.position.as_of)),
         ..v1::VerifyResponse::default()
     };
-    let Some(stored) = &answer.key else { return empty };
-    let key = &stored.key;
+    let Some(known) = &answer.key else { return empty };
+    let key = &known.stored.key;
     v1::VerifyResponse {
         key: key.name.to_string(),
         service_user: key.name.owner.to_string(),

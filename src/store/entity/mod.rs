@@ -5,7 +5,13 @@
 
 pub(super) mod api_key;
 pub(super) mod audit_event;
+pub(super) mod delivery;
+pub(super) mod key_usage;
+pub(super) mod notification;
 pub(super) mod pepper;
 pub(super) mod request_replay;
 pub(super) mod service_user;
+pub(super) mod subscriber;
 pub(super) mod tenant;
+pub(super) mod user_group;
+pub(super) mod user_group_member;

@@ -19,6 +19,8 @@ pub enum Input {
     Flag(bool),
     /// That many empty messages.
     Messages(usize),
+    /// Messages with these fields.
+    Entries(Vec<Vec<(&'static str, Input)>>),
     Absent,
 }
 
@@ -28,12 +30,17 @@ pub fn request(rpc: &str, place: &Place) -> DynamicMessage {
     DynamicMessage::decode(raw::rpc(rpc).input(), &bytes[..]).expect("a valid request")
 }
 
-/// Sets the field at `path`, as `key.display_name`.
+/// Sets the field at `path`, as `key.display_name`; through a list, in each of its entries.
 pub fn put(message: &mut DynamicMessage, path: &str, input: &Input) {
     let Some((head, rest)) = path.split_once('.') else { return put_here(message, path, input) };
     let field = field(&message.descriptor(), head);
     let mut inner = message.get_field(&field).into_owned();
-    put(inner.as_message_mut().expect("a message"), rest, input);
+    match &mut inner {
+        Value::List(entries) => {
+            entries.iter_mut().for_each(|entry| put(entry.as_message_mut().expect("a message"), rest, input));
+        }
+        inner => put(inner.as_message_mut().expect("a message"), rest, input),
+    }
     message.set_field(&field, inner);
 }
 
@@ -64,9 +71,19 @@ fn value(field: &FieldDescriptor, input: &Input) -> Option<Value> {
             let Kind::Message(inner) = field.kind() else { panic!("{} holds no messages", field.full_name()) };
             Value::List(vec![Value::Message(DynamicMessage::new(inner)); *count])
         }
+        Input::Entries(entries) => {
+            let Kind::Message(inner) = field.kind() else { panic!("{} holds no messages", field.full_name()) };
+            Value::List(entries.iter().map(|fields| Value::Message(entry(&inner, fields))).collect())
+        }
         Input::Flag(flag) => Value::Bool(*flag),
         Input::Absent => return None,
     })
+}
+
+fn entry(descriptor: &MessageDescriptor, fields: &[(&'static str, Input)]) -> DynamicMessage {
+    let mut message = DynamicMessage::new(descriptor.clone());
+    fields.iter().for_each(|(name, input)| put_here(&mut message, name, input));
+    message
 }
 
 fn number_value(field: &FieldDescriptor, number: i64) -> Value {
@@ -103,6 +120,7 @@ pub fn texts(input: &Input) -> Vec<&str> {
     match input {
         Input::Text(text) => vec![text],
         Input::Texts(texts) | Input::Paths(texts) => texts.iter().map(String::as_str).collect(),
+        Input::Entries(entries) => entries.iter().flatten().flat_map(|(_, input)| texts(input)).collect(),
         Input::Number(_) | Input::Span(..) | Input::Flag(_) | Input::Messages(_) | Input::Absent => Vec::new(),
     }
 }

@@ -3,6 +3,8 @@
 use tonic::Code;
 
 use super::dynamic::Input::{self, *};
+use super::people::{bad_addresses, longest_members, member, members, zones};
+use super::permissions::{hundred, networks, scopes, widest};
 use crate::harness::app::start_of_time;
 
 /// A kind of field.
@@ -10,6 +12,7 @@ use crate::harness::app::start_of_time;
 pub enum Kind {
     TenantName,
     UserName,
+    GroupName,
     KeyName,
     KeyParent,
     NewId,
@@ -33,6 +36,23 @@ pub enum Kind {
     ClientIp,
     VerifyTenant,
     Questions,
+    /// The IANA name of a time zone.
+    Zone,
+    /// The same; empty for the default.
+    ZoneOrDefault,
+    /// An hour of the day.
+    Hour,
+    /// The same; absent for the default.
+    HourOrDefault,
+    Members,
+    NotificationName,
+    ToldAbout,
+    DeliveryState,
+    /// A mail address; empty for anybody's.
+    Recipient,
+    PreviewFrom,
+    /// `from` is absent: now.
+    PreviewTo,
 }
 
 /// A bad value, and what is blamed below the field's own path, as `[1]`.
@@ -56,6 +76,8 @@ pub const INVISIBLE: [char; 12] = [
 
 const DAY: i64 = 86_400;
 const CENTURY: i64 = 36_500 * DAY;
+const YEAR_9001: i64 = 221_876_928_000;
+const LAST_SECOND: i64 = 253_402_300_799;
 const KEY: &str = "tenants/acme/serviceUsers/billing/keys/";
 
 /// A good text with an invisible character inside, or a space at an end.
@@ -67,7 +89,7 @@ fn spoilt(good: &str) -> Vec<String> {
     inside.chain(around).collect()
 }
 
-fn with(good: &str, more: &[&str]) -> Vec<String> {
+pub fn with(good: &str, more: &[&str]) -> Vec<String> {
     spoilt(good).into_iter().chain(more.iter().map(ToString::to_string)).chain([long()]).collect()
 }
 
@@ -76,7 +98,7 @@ fn long() -> String {
     "x!".repeat(5_000)
 }
 
-fn id(characters: usize) -> String {
+pub fn id(characters: usize) -> String {
     "a".repeat(characters)
 }
 
@@ -117,16 +139,8 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
     match kind {
         Kind::TenantName => blamed(names("tenants/acme")),
         Kind::VerifyTenant => blamed(names("tenants/acme").into_iter().filter(|name| !name.is_empty()).collect()),
-        Kind::UserName => blamed(names("tenants/acme/serviceUsers/billing"))
-            .into_iter()
-            .chain(blamed(vec![
-                "tenants/acme/serviceUsers/-".into(),
-                "tenants/-/serviceUsers/billing".into(),
-                "tenants/acme".into(),
-                "tenants/acme/serviceusers/billing".into(),
-                format!("{KEY}{}", key_id()),
-            ]))
-            .collect(),
+        Kind::UserName => blamed(names("tenants/acme/serviceUsers/billing").into_iter().chain(other_names()).collect()),
+        Kind::GroupName => blamed(names("tenants/acme/userGroups/ops").into_iter().chain(other_names()).collect()),
         Kind::KeyParent => blamed(names("tenants/acme/serviceUsers/-"))
             .into_iter()
             .chain(blamed(vec!["tenants/-/serviceUsers/-".into(), "tenants/acme/serviceUsers/--".into()]))
@@ -143,7 +157,7 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
         Kind::Reason => blamed(with("no longer used", &[" ", "a\nb", &"é".repeat(201)])),
         Kind::Revision => numbers(&[-1, i64::MIN]),
         Kind::PageSize => numbers(&[-1, 501, i64::from(i32::MIN), i64::from(i32::MAX)]),
-        Kind::State => numbers(&[-1, 5, i64::from(i32::MIN), i64::from(i32::MAX)]),
+        Kind::State | Kind::ToldAbout => numbers(&[-1, 5, i64::from(i32::MIN), i64::from(i32::MAX)]),
         Kind::PageToken => blamed(with("AAAA", &["A", "=", "AAAA====", &id(22), &id(513)])),
         Kind::ExpireTime => spans(&[&IMPOSSIBLE[..], &late()].concat()),
         Kind::Before => spans(&[&IMPOSSIBLE[..], &[(-62_135_596_801, 0), (253_402_300_800, 0)]].concat()),
@@ -201,6 +215,23 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
             ],
         )),
         Kind::Questions => vec![(Absent, ""), (Messages(1_001), "")],
+        Kind::ZoneOrDefault => blamed(zones()),
+        Kind::Zone => blamed(zones()).into_iter().chain([(Text(String::new()), ""), (Absent, "")]).collect(),
+        Kind::HourOrDefault => numbers(&[-1, 24, i64::from(i32::MIN), i64::from(i32::MAX)]),
+        Kind::Hour => bad(Kind::HourOrDefault).into_iter().chain([(Absent, "")]).collect(),
+        Kind::Members => members(),
+        Kind::NotificationName => blamed(names(&format!("tenants/acme/notifications/{UUID}")))
+            .into_iter()
+            .chain(blamed(bad_uuids()))
+            .collect(),
+        Kind::DeliveryState => numbers(&[-1, 7, i64::from(i32::MIN), i64::from(i32::MAX)]),
+        Kind::Recipient => blamed(bad_addresses().into_iter().filter(|address| !address.is_empty()).collect()),
+        Kind::PreviewFrom => spans(&[&IMPOSSIBLE[..], &[(-1, 999_999_999), (YEAR_9001, 0), (LAST_SECOND, 0)]].concat()),
+        Kind::PreviewTo => {
+            let (seconds, nanos) = now();
+            let far = [(seconds, nanos), (seconds + 31 * DAY, nanos + 1_000), (0, 0), (LAST_SECOND, 0)];
+            spans(&[&IMPOSSIBLE[..], &far].concat())
+        }
     }
 }
 
@@ -222,6 +253,23 @@ fn names(good: &str) -> Vec<String> {
     with(good, &[]).into_iter().chain(deeper).chain(cased).chain(longer).chain(shorter).collect()
 }
 
+/// Names that are neither a service user's nor a user group's.
+fn other_names() -> Vec<String> {
+    let parents = ["serviceUsers", "userGroups"].map(|list| (list, format!("tenants/acme/{list}")));
+    let wrong = parents.iter().flat_map(|(list, parent)| {
+        [format!("{parent}/-"), format!("tenants/-/{list}/ops"), format!("{}/ops", parent.to_lowercase())]
+    });
+    let others = ["tenants/acme".to_owned(), "tenants/acme/keyGroups/ops".to_owned(), format!("{KEY}{}", key_id())];
+    wrong.chain(others).collect()
+}
+
+/// Spellings of a UUID that a list never answers.
+fn bad_uuids() -> Vec<String> {
+    let wrong = [&UUID[1..], "-", "", "x"].map(str::to_owned);
+    let other = [UUID.to_uppercase(), UUID.replace('-', ""), format!("{{{UUID}}}"), format!("urn:uuid:{UUID}")];
+    wrong.into_iter().chain(other).map(|id| format!("tenants/acme/notifications/{id}")).collect()
+}
+
 fn bad_key_ids() -> Vec<String> {
     let good = key_id();
     let ids = [
@@ -234,41 +282,6 @@ fn bad_key_ids() -> Vec<String> {
         format!("{}!", &good[1..]),
     ];
     ids.into_iter().map(|id| format!("{KEY}{id}")).collect()
-}
-
-fn scopes(more: &[&str]) -> Vec<String> {
-    let (deep, wide) = (["a"; 9].join(":"), format!("a:{}", id(33)));
-    with(
-        "mcp:read",
-        &["", ":", "a:", ":a", "a::b", "Mcp:read", "mcp:Read", "mcp read", "mcp/read", "mcp:é", &deep, &wide],
-    )
-    .into_iter()
-    .chain(more.iter().map(ToString::to_string))
-    .collect()
-}
-
-fn networks() -> Vec<String> {
-    with(
-        "198.51.100.0/24",
-        &[
-            "",
-            "a",
-            "/8",
-            "0.0.0.0/0",
-            "::/0",
-            "::ffff:0:0/96",
-            "198.51.100.1/24",
-            "2001:db8::1/32",
-            "198.51.100.0/33",
-            "2001:db8::/129",
-            "198.51.100.0/-1",
-            "198.51.100.0/024",
-            "198.51.100.0/ 24",
-            "198.051.100.0/24",
-            "fe80::1%eth0",
-            "198.51.100.0/24/24",
-        ],
-    )
 }
 
 fn masks() -> Vec<Bad> {
@@ -306,7 +319,7 @@ fn late() -> [(i64, i32); 6] {
         (seconds, nanos),
         (seconds, nanos + 999),
         (seconds + CENTURY, nanos + 1_000),
-        (253_402_300_799, 0),
+        (LAST_SECOND, 0),
     ]
 }
 
@@ -329,6 +342,7 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
     match kind {
         Kind::TenantName => missing(&[format!("tenants/{longest}"), "tenants/b".into(), "tenants/b-0-".into()]),
         Kind::UserName | Kind::KeyParent => missing(&[format!("tenants/{longest}/serviceUsers/{longest}")]),
+        Kind::GroupName => missing(&[format!("tenants/{longest}/userGroups/{longest}")]),
         Kind::KeyName => missing(&[format!("tenants/{longest}/serviceUsers/{longest}/keys/{}", key_id())]),
         Kind::VerifyTenant => texts(&["", "tenants/acme", &format!("tenants/{longest}")]),
         Kind::NewId => texts(&[&id(63), "a", "a-0-"]),
@@ -337,7 +351,7 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
         Kind::Reason => texts(&[&"é".repeat(200), "", "x"]),
         Kind::Revision => vec![(Number(0), Code::Ok), (Number(i64::MAX), Code::Aborted)],
         Kind::PageSize => accepted([Number(0), Number(1), Number(500)]),
-        Kind::State => accepted((0..=4).map(Number)),
+        Kind::State | Kind::ToldAbout => accepted((0..=4).map(Number)),
         Kind::PageToken => texts(&[""]),
         Kind::ExpireTime => accepted([Span(seconds, nanos + 1_000), Span(seconds + CENTURY, nanos), Absent]),
         Kind::Before => accepted([Span(-62_135_596_800, 0), Span(253_402_300_799, 999_999_999), Absent]),
@@ -355,17 +369,22 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
             ),
         ]),
         Kind::RequestId => texts(&["", UUID]),
-        Kind::Target => texts(&["", "tenants/acme", &format!("{KEY}{}", key_id())]),
+        Kind::Target => texts(&["", "tenants/acme", "tenants/acme/userGroups/ops", &format!("{KEY}{}", key_id())]),
         Kind::ClientIp => texts(&["", "192.0.2.1", "::1", "::ffff:192.0.2.1", "2001:DB8::1"]),
         Kind::Questions => accepted([Messages(1)]),
+        Kind::Zone => texts(&["UTC", "America/Argentina/ComodRivadavia", "Etc/GMT-14", "Asia/Kolkata"]),
+        Kind::ZoneOrDefault => texts(&["", "UTC", "Pacific/Apia"]),
+        Kind::Hour => accepted([Number(0), Number(23)]),
+        Kind::HourOrDefault => accepted([Number(0), Number(23), Absent]),
+        Kind::Members => accepted([
+            longest_members(),
+            Entries(vec![member("o'neill+keys=1@x-y.EXAMPLE", ""), member("O'neill+keys=1@x-y.EXAMPLE", "שלום")]),
+            Absent,
+        ]),
+        Kind::NotificationName => missing(&[format!("tenants/{longest}/notifications/{UUID}")]),
+        Kind::DeliveryState => accepted((0..=6).map(Number)),
+        Kind::Recipient => texts(&["", "o'neill+keys=1@x-y.EXAMPLE"]),
+        Kind::PreviewFrom => accepted([Span(0, 0), Span(YEAR_9001 - 1, 999_999_999), Absent]),
+        Kind::PreviewTo => accepted([Span(seconds, nanos + 1_000), Span(seconds + 31 * DAY, nanos), Absent]),
     }
-}
-
-fn hundred() -> Vec<String> {
-    (0..100).map(|number| format!("scope-{number}")).collect()
-}
-
-/// The longest scope there is: 8 segments of 32 characters.
-fn widest() -> Vec<String> {
-    vec![[id(32).as_str(); 8].join(":")]
 }

@@ -27,6 +27,12 @@ fn with_text(input: &Input, text: &str) -> Option<Input> {
         Input::Text(_) => Some(Input::Text(text.to_owned())),
         Input::Texts(_) => Some(Input::Texts(vec![text.to_owned()])),
         Input::Paths(_) => Some(Input::Paths(vec![text.to_owned()])),
+        Input::Entries(entries) => {
+            let entry = |fields: &Vec<(&'static str, Input)>| {
+                fields.iter().filter_map(|(name, input)| Some((*name, with_text(input, text)?))).collect()
+            };
+            Some(Input::Entries(entries.iter().map(entry).collect()))
+        }
         Input::Number(_) | Input::Span(..) | Input::Flag(_) | Input::Messages(_) | Input::Absent => None,
     }
 }

@@ -19,10 +19,8 @@ const LARGE: usize = 1 << 20;
 const SMALL: usize = 64 << 10;
 
 fn limit(rpc: &str) -> usize {
-    match rpc.contains("KeyService") || rpc.contains("VerificationService") {
-        true => LARGE,
-        false => SMALL,
-    }
+    let large = ["KeyService", "VerificationService", "UserGroupService"];
+    if large.iter().any(|service| rpc.contains(service)) { LARGE } else { SMALL }
 }
 
 /// The request with an unknown field, which a reader skips, that makes it exactly `size` bytes.

@@ -25,7 +25,8 @@ pub fn fields() -> Vec<Field> {
 pub fn editable(rpc: &str) -> Option<&'static [&'static str]> {
     match rpc.rsplit_once('/').map(|(_, method)| method) {
         Some("UpdateKey") => Some(&["display_name", "description", "scopes", "allowed_networks", "expire_time"]),
-        Some("UpdateTenant") => Some(&["display_name"]),
+        Some("UpdateTenant") => Some(&["display_name", "time_zone", "warning_hour"]),
+        Some("UpdateUserGroup") => Some(&["display_name", "account_alerts", "members"]),
         Some("UpdateServiceUser") => Some(&["display_name", "description"]),
         _ => None,
     }
@@ -60,6 +61,7 @@ const CHECKED: &[(&str, Fields)] = &[
             ("page_token", PageToken),
             ("state", State),
             ("expiring_before", Before),
+            ("unused_since", Before),
         ],
     ),
     (
@@ -117,7 +119,15 @@ const CHECKED: &[(&str, Fields)] = &[
     ("ServiceUserService/EnableServiceUser", USER),
     ("ServiceUserService/DisableServiceUser", USER),
     ("ServiceUserService/DeleteServiceUser", USER),
-    ("TenantService/CreateTenant", &[("tenant_id", NewId), ("tenant.display_name", DisplayName)]),
+    (
+        "TenantService/CreateTenant",
+        &[
+            ("tenant_id", NewId),
+            ("tenant.display_name", DisplayName),
+            ("tenant.time_zone", ZoneOrDefault),
+            ("tenant.warning_hour", HourOrDefault),
+        ],
+    ),
     ("TenantService/GetTenant", &[("name", TenantName)]),
     ("TenantService/ListTenants", &[("page_size", PageSize), ("page_token", PageToken)]),
     (
@@ -125,6 +135,8 @@ const CHECKED: &[(&str, Fields)] = &[
         &[
             ("tenant.name", TenantName),
             ("tenant.display_name", DisplayName),
+            ("tenant.time_zone", Zone),
+            ("tenant.warning_hour", Hour),
             ("update_mask", Mask),
             ("expected_revision", Revision),
         ],
@@ -132,6 +144,51 @@ const CHECKED: &[(&str, Fields)] = &[
     ("TenantService/EnableTenant", TENANT),
     ("TenantService/DisableTenant", TENANT),
     ("TenantService/DeleteTenant", TENANT),
+    (
+        "UserGroupService/CreateUserGroup",
+        &[
+            ("parent", TenantName),
+            ("user_group_id", NewId),
+            ("user_group.display_name", DisplayName),
+            ("user_group.members", Members),
+        ],
+    ),
+    ("UserGroupService/GetUserGroup", &[("name", GroupName)]),
+    ("UserGroupService/ListUserGroups", &[("parent", TenantName), ("page_size", PageSize), ("page_token", PageToken)]),
+    (
+        "UserGroupService/UpdateUserGroup",
+        &[
+            ("user_group.name", GroupName),
+            ("user_group.display_name", DisplayName),
+            ("user_group.members", Members),
+            ("update_mask", Mask),
+            ("expected_revision", Revision),
+        ],
+    ),
+    ("UserGroupService/DeleteUserGroup", &[("name", GroupName), ("expected_revision", Revision)]),
+    (
+        "NotificationService/ListNotifications",
+        &[
+            ("parent", TenantName),
+            ("page_size", PageSize),
+            ("page_token", PageToken),
+            ("kind", ToldAbout),
+            ("recipient", Recipient),
+        ],
+    ),
+    ("NotificationService/MarkNotificationRead", &[("name", NotificationName)]),
+    ("NotificationService/PreviewWarnings", &[("tenant", TenantName), ("from", PreviewFrom), ("to", PreviewTo)]),
+    ("NotificationService/RunWarnings", &[("tenant", TenantName)]),
+    (
+        "NotificationService/ListDeliveries",
+        &[
+            ("parent", TenantName),
+            ("page_size", PageSize),
+            ("page_token", PageToken),
+            ("state", DeliveryState),
+            ("recipient", Recipient),
+        ],
+    ),
     (
         "VerificationService/Verify",
         &[("required_scopes", RequiredScopes), ("client_ip", ClientIp), ("tenant", VerifyTenant)],
@@ -147,6 +204,7 @@ const CHECKED: &[(&str, Fields)] = &[
 pub const EXEMPT: &[(&str, &str, Why)] = &[
     ("", "show_deleted", Why::EveryValueIsGood("a bool")),
     ("", "force", Why::EveryValueIsGood("a bool")),
+    ("ListNotifications", "unread", Why::EveryValueIsGood("a bool")),
     ("Verify", "secret", Why::EveryValueIsGood("any text gets a verdict: bad_input/presented.rs")),
     (
         "BatchVerify",
@@ -158,9 +216,17 @@ pub const EXEMPT: &[(&str, &str, Why)] = &[
     ("CreateKey", "key.name", Why::Ignored),
     ("CreateServiceUser", "service_user.name", Why::Ignored),
     ("CreateTenant", "tenant.name", Why::Ignored),
+    ("CreateUserGroup", "user_group.name", Why::Ignored),
+    ("UserGroup", "user_group.account_alerts", Why::EveryValueIsGood("a bool")),
+    ("UserGroup", "members.email", Why::EveryValueIsGood("checked inside user_group.members")),
+    ("UserGroup", "members.display_name", Why::EveryValueIsGood("checked inside user_group.members")),
+    ("UserGroup", "members.unsubscribe_time", Why::EveryValueIsGood("only whether it is there counts")),
+    ("UserGroup", "members.refusal", Why::Ignored),
+    ("UserGroup", "members.refuse_time", Why::Ignored),
     ("", ".state", Why::Ignored),
     ("", ".create_time", Why::Ignored),
     ("", ".update_time", Why::Ignored),
+    ("", ".last_used_time", Why::Ignored),
     ("", ".revoke_time", Why::Ignored),
     ("", ".revoke_reason", Why::Ignored),
     ("", ".delete_time", Why::Ignored),

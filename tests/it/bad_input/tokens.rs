@@ -14,8 +14,9 @@ on_both_engines!(a_page_token_fits_only_its_caller_list_and_filter, a_changed_pa
 fn lists(other: &Place) -> Vec<(&'static str, Vec<(&'static str, Input)>)> {
     let text = |text: &str| Input::Text(text.to_owned());
     let flag = ("show_deleted", Input::Flag(true));
-    let before = [Input::Span(2_000_000_000, 0), Input::Span(2_000_000_000, 1)].map(|time| ("expiring_before", time));
-    let keys = [("parent", text(&other.owner)), ("state", Input::Number(1)), flag.clone()].into_iter().chain(before);
+    let times = ["expiring_before", "unused_since"].into_iter().flat_map(|path| [0, 1].map(|nanos| (path, nanos)));
+    let times = times.map(|(path, nanos)| (path, Input::Span(2_000_000_000, nanos)));
+    let keys = [("parent", text(&other.owner)), ("state", Input::Number(1)), flag.clone()].into_iter().chain(times);
     vec![
         ("claviger.v1.KeyService/ListKeys", keys.collect()),
         ("claviger.v1.ServiceUserService/ListServiceUsers", vec![("parent", text(&other.tenant)), flag.clone()]),

@@ -8,7 +8,7 @@ use claviger::clock::Clock;
 use claviger::config::{Flags, Settings};
 use claviger::domain::Time;
 
-use super::{Client, Engine, Place};
+use super::{Client, Engine, Place, SETTINGS};
 
 /// A running service with everything a test needs of it.
 pub struct TestApp {
@@ -17,6 +17,7 @@ pub struct TestApp {
     pub place: Place,
     /// The root key's secret.
     pub root_secret: String,
+    further: Vec<(String, String)>,
 }
 
 /// The instant at which every test's clock stands at first. Real enough for PostgreSQL's and our microseconds.
@@ -27,21 +28,33 @@ pub fn start_of_time() -> Time {
 impl TestApp {
     /// Starts on an empty place. `None` when the engine isn't there.
     pub async fn start(engine: Engine) -> Option<Self> {
-        Some(Self::start_at(engine.place().await?, Clock::manual(start_of_time())).await)
+        Self::start_with(engine, &[]).await
+    }
+
+    /// The same with further settings, as variables. A restart keeps them.
+    pub async fn start_with(engine: Engine, further: &[(&str, &str)]) -> Option<Self> {
+        Some(Self::start_at_with(engine.place().await?, Clock::manual(start_of_time()), further).await)
     }
 
     /// Starts on a place that may have data.
     pub async fn start_at(place: Place, clock: Clock) -> Self {
-        let running = app::start(&settings(&place), clock.clone()).await.expect("it starts");
+        Self::start_at_with(place, clock, &[]).await
+    }
+
+    /// The same with further settings, as variables.
+    pub async fn start_at_with(place: Place, clock: Clock, further: &[(&str, &str)]) -> Self {
+        let running = app::start(&settings(&place, further), clock.clone()).await.expect("it starts");
         let file = running.folder().root_key_file();
         let root_secret = std::fs::read_to_string(file).expect("a root key").trim_end().to_owned();
-        Self { running, clock, place, root_secret }
+        let further = further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { running, clock, place, root_secret, further }
     }
 
     /// Stops and starts again on the same data, at the same time of day.
     pub async fn restart(self) -> Self {
         self.running.stop().await;
-        Self::start_at(self.place, self.clock).await
+        let further: Vec<_> = self.further.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Self::start_at_with(self.place, self.clock, &further).await
     }
 
     /// Moves the clock.
@@ -52,6 +65,11 @@ impl TestApp {
     /// The address of the gRPC port.
     pub fn address(&self) -> SocketAddr {
         self.running.address()
+    }
+
+    /// The address of the HTTP port.
+    pub fn http_address(&self) -> SocketAddr {
+        self.running.http_address()
     }
 
     /// A caller with the root key.
@@ -65,11 +83,12 @@ impl TestApp {
     }
 }
 
-/// Settings for a service on this place and a free port.
-pub fn settings(place: &Place) -> Settings {
-    let folder = place.folder.path().to_str().expect("UTF-8").to_owned();
-    let mut environment = vec![("CLAVIGER_DATA", folder), ("CLAVIGER_LISTEN", "127.0.0.1:0".to_owned())];
-    environment.extend(place.database_url.clone().map(|url| ("CLAVIGER_DATABASE_URL", url)));
+/// Settings for a service on this place and free ports.
+pub fn settings(place: &Place, further: &[(&str, &str)]) -> Settings {
+    let folder = place.folder.path().to_str().expect("UTF-8");
+    let mut environment = vec![("CLAVIGER_DATA", folder)];
+    environment.extend(place.database_url.as_deref().map(|url| ("CLAVIGER_DATABASE_URL", url)));
+    environment.extend(SETTINGS.iter().chain(further));
     let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     Settings::from_parts(Flags::default(), environment).expect("good settings")
 }

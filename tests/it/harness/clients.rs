@@ -1,10 +1,11 @@
-//! A caller: one connection and one credential, with the five services.
+//! A caller: one connection and one credential, with every service.
 
 use std::net::SocketAddr;
 
 use claviger::proto::v1::{
     self, audit_service_client::AuditServiceClient, key_service_client::KeyServiceClient,
-    service_user_service_client::ServiceUserServiceClient, tenant_service_client::TenantServiceClient,
+    notification_service_client::NotificationServiceClient, service_user_service_client::ServiceUserServiceClient,
+    tenant_service_client::TenantServiceClient, user_group_service_client::UserGroupServiceClient,
     verification_service_client::VerificationServiceClient,
 };
 use tonic::metadata::{Ascii, MetadataValue};
@@ -34,6 +35,8 @@ pub struct Client {
     pub keys: KeyServiceClient<Authorised>,
     pub tenants: TenantServiceClient<Authorised>,
     pub service_users: ServiceUserServiceClient<Authorised>,
+    pub user_groups: UserGroupServiceClient<Authorised>,
+    pub notifications: NotificationServiceClient<Authorised>,
     pub audit: AuditServiceClient<Authorised>,
     pub verification: VerificationServiceClient<Authorised>,
 }
@@ -54,6 +57,8 @@ impl Client {
             keys: KeyServiceClient::new(service.clone()),
             tenants: TenantServiceClient::new(service.clone()),
             service_users: ServiceUserServiceClient::new(service.clone()),
+            user_groups: UserGroupServiceClient::new(service.clone()),
+            notifications: NotificationServiceClient::new(service.clone()),
             audit: AuditServiceClient::new(service.clone()),
             verification: VerificationServiceClient::new(service),
         }
@@ -82,6 +87,21 @@ impl Client {
         };
         let made = self.service_users.create_service_user(request).await.expect("a service user");
         made.into_inner().service_user.expect("a service user").name
+    }
+
+    /// Makes a user group with account alerts and these addresses; answers its name.
+    pub async fn create_user_group(&mut self, tenant: &str, id: &str, addresses: &[&str]) -> String {
+        let member = |email: &&str| v1::UserGroupMember { email: email.to_string(), ..Default::default() };
+        let members = addresses.iter().map(member).collect();
+        let user_group =
+            v1::UserGroup { display_name: id.to_owned(), account_alerts: true, members, ..Default::default() };
+        let request = v1::CreateUserGroupRequest {
+            parent: tenant.to_owned(),
+            user_group_id: id.to_owned(),
+            user_group: Some(user_group),
+        };
+        let made = self.user_groups.create_user_group(request).await.expect("a user group");
+        made.into_inner().user_group.expect("a user group").name
     }
 
     /// Makes a never-expiring key with these scopes.

@@ -69,7 +69,8 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-async fn create_database(server: &str) -> String {
+/// A new database of a cluster; answers its URL.
+pub async fn create_database(server: &str) -> String {
     let mut random = [0; 8];
     claviger::random::fill(&mut random).expect("randomness");
     let name = format!("claviger_{:016x}", u64::from_be_bytes(random));

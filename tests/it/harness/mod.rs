@@ -6,12 +6,20 @@ pub mod app;
 pub mod clients;
 pub mod engine;
 pub mod errors;
+pub mod faked_time;
+pub mod http;
 pub mod process;
+pub mod sink;
 
 pub use app::TestApp;
 pub use clients::Client;
 pub use engine::{Engine, Place};
+pub use faked_time::{FakedTime, faked_postgres};
 pub use process::Process;
+pub use sink::{Mail, Sink};
+
+/// What every service of a test is set to. Ports are free ones, because tests run side by side.
+pub const SETTINGS: &[(&str, &str)] = &[("CLAVIGER_LISTEN", "127.0.0.1:0"), ("CLAVIGER_HTTP_LISTEN", "127.0.0.1:0")];
 
 /// Instantiates each function, `async fn(Engine)`, once for SQLite and once for PostgreSQL.
 macro_rules! on_both_engines {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::{Client, Place};
+use super::{Client, Place, SETTINGS};
 
 const START: Duration = Duration::from_secs(60);
 
@@ -21,10 +21,10 @@ pub struct Process {
     pub greeting: String,
 }
 
-/// The binary, with an environment of its own, on this place and a free port.
+/// The binary, with an environment of its own, on this place and free ports.
 pub fn command(place: &Place) -> Command {
     let mut command = bare_command();
-    command.env("CLAVIGER_DATA", place.folder.path()).env("CLAVIGER_LISTEN", "127.0.0.1:0");
+    command.env("CLAVIGER_DATA", place.folder.path()).envs(SETTINGS.iter().copied());
     if let Some(url) = &place.database_url {
         command.env("CLAVIGER_DATABASE_URL", url);
     }
@@ -41,7 +41,14 @@ pub fn bare_command() -> Command {
 impl Process {
     /// Starts it on this place and waits until it serves.
     pub async fn start(place: &Place) -> Self {
-        Self::start_command(command(place)).await
+        Self::start_with(place, &[]).await
+    }
+
+    /// The same with further settings, as variables.
+    pub async fn start_with(place: &Place, further: &[(&str, &str)]) -> Self {
+        let mut command = command(place);
+        command.envs(further.iter().copied());
+        Self::start_command(command).await
     }
 
     /// Starts this command and waits until it serves. Its standard error goes to the test's.

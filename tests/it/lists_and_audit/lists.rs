@@ -21,6 +21,7 @@ enum List {
     Keys,
     AllKeys,
     ServiceUsers,
+    UserGroups,
     Tenants,
     Events,
 }
@@ -40,6 +41,11 @@ async fn page(root: &mut Client, list: List, at: &Place, size: i32, token: Strin
             let request = v1::ListServiceUsersRequest { parent: tenant, page_size, page_token, show_deleted: false };
             let page = root.service_users.list_service_users(request).await.expect("a page").into_inner();
             (page.service_users.into_iter().map(|user| user.name).collect(), page.next_page_token)
+        }
+        List::UserGroups => {
+            let request = v1::ListUserGroupsRequest { parent: tenant, page_size, page_token };
+            let page = root.user_groups.list_user_groups(request).await.expect("a page").into_inner();
+            (page.user_groups.into_iter().map(|group| group.name).collect(), page.next_page_token)
         }
         List::Tenants => {
             let request = v1::ListTenantsRequest { page_size, page_token, show_deleted: false };
@@ -87,19 +93,27 @@ async fn paging_visits_every_entry_once_in_order(engine: Engine) {
         app.advance(TimeDelta::milliseconds(1));
         root.create_tenant(id).await;
         let owner = root.create_service_user(&place.tenant, id).await;
+        root.create_user_group(&place.tenant, id, &[]).await;
         all_keys.insert(root.create_key(&owner, &[]).await.0.name);
         keys.insert(root.create_key(&place.owner, &[]).await.0.name);
     }
     all_keys.extend(keys.iter().cloned());
     let named = |prefix: &str, more: &[&str]| IDS.iter().chain(more).map(|id| format!("{prefix}{id}")).collect();
     let users: BTreeSet<String> = named("tenants/acme/serviceUsers/", &["billing"]);
+    let groups: BTreeSet<String> = named("tenants/acme/userGroups/", &["billing"]);
     let tenants: BTreeSet<String> = named("tenants/", &["acme", "acme-not", "system"]);
     let by_id = |names: BTreeSet<String>| {
         let mut names: Vec<String> = names.into_iter().collect();
         names.sort_by_key(|name| name.rsplit('/').next().map(ToOwned::to_owned));
         names
     };
-    let lists = [(List::Keys, keys), (List::AllKeys, all_keys), (List::ServiceUsers, users), (List::Tenants, tenants)];
+    let lists = [
+        (List::Keys, keys),
+        (List::AllKeys, all_keys),
+        (List::ServiceUsers, users),
+        (List::UserGroups, groups),
+        (List::Tenants, tenants),
+    ];
     for (list, expected) in lists {
         for size in [1, 2, 500] {
             let (names, count) = pages(&mut root, list, &place, size).await;
@@ -108,7 +122,7 @@ async fn paging_visits_every_entry_once_in_order(engine: Engine) {
         }
     }
     let (whole, _) = pages(&mut root, List::Events, &place, 500).await;
-    assert_eq!(whole.len(), 3 + 3 * IDS.len(), "one event for each change of this tenant");
+    assert_eq!(whole.len(), 6 + 4 * IDS.len(), "one event for each change of this tenant");
     assert!(whole.is_sorted_by(|newer, older| newer > older), "newest first");
     for size in [1, 2] {
         assert_eq!(pages(&mut root, List::Events, &place, size).await.0, whole, "events in pages of {size}");
@@ -219,6 +233,14 @@ async fn a_list_of_nothing_there_is_not_found(engine: Engine) {
     let parent = "tenants/nobody".to_owned();
     let users = v1::ListServiceUsersRequest { parent: parent.clone(), ..Default::default() };
     assert_eq!(reason(&root.service_users.list_service_users(users).await.expect_err("missing")), "RESOURCE_NOT_FOUND");
+    let groups = v1::ListUserGroupsRequest { parent: parent.clone(), ..Default::default() };
+    assert_eq!(reason(&root.user_groups.list_user_groups(groups).await.expect_err("missing")), "RESOURCE_NOT_FOUND");
+    let notifications = v1::ListNotificationsRequest { parent: parent.clone(), ..Default::default() };
+    let listed = root.notifications.list_notifications(notifications).await;
+    assert_eq!(reason(&listed.expect_err("missing")), "RESOURCE_NOT_FOUND");
+    let deliveries = v1::ListDeliveriesRequest { parent: parent.clone(), ..Default::default() };
+    let listed = root.notifications.list_deliveries(deliveries).await;
+    assert_eq!(reason(&listed.expect_err("missing")), "RESOURCE_NOT_FOUND");
     let events = v1::ListAuditEventsRequest { parent, ..Default::default() };
     assert_eq!(reason(&root.audit.list_audit_events(events).await.expect_err("missing")), "RESOURCE_NOT_FOUND");
     let empty = root.create_service_user(&place.tenant, "empty").await;

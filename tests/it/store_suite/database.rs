@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use claviger::domain::{
     Span, Time,
     audit::{AuditEvent, Outcome, event_id},
+    calendar::Calendar,
     ids::{KeyId, KeyName, ServiceUserName, TenantId},
     key::{Key, NewKey},
     owner::{ServiceUser, Tenant},
@@ -211,7 +212,7 @@ pub(super) fn tenant_id(id: &str) -> TenantId {
 }
 
 pub(super) fn tenant(id: &str) -> Tenant {
-    Tenant::create(tenant_id(id), text("A tenant"), now())
+    Tenant::create(tenant_id(id), text("A tenant"), Calendar::DEFAULT, now())
 }
 
 pub(super) fn service_user(name: &ServiceUserName) -> ServiceUser {

@@ -1,0 +1,207 @@
+//! Settings: typed, from flags, variables and a file, in this order of precedence; the only reader of the environment.
+//!
+//! One name for each, everywhere: `--log-format`, `CLAVIGER_LOG_FORMAT`, `log_format` in the file. Every bad one is named at
+//! once, unknown ones are errors. Secrets come from files or variables, never from flags, which every process can read.
+
+mod flags;
+mod mail;
+mod public;
+mod sources;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::domain::Span;
+
+use sources::{Values, environment, file_values, secret_file, variables};
+
+pub use flags::{Arguments, Command, Flags};
+pub use mail::{Credentials, Encryption, MailServer, MailSettings, Sender};
+
+const PREFIX: &str = "CLAVIGER_";
+const DATABASE_URL: &str = "database_url";
+const SMTP_URL: &str = "smtp_url";
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For eyes.
+    Human,
+    /// One object a line.
+    Json,
+}
+
+/// The settings, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// Address of the gRPC port.
+    pub listen: SocketAddr,
+    /// Address of the HTTP port.
+    pub http_listen: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// PostgreSQL's URL; without it, SQLite in the data folder.
+    pub database_url: Option<DatabaseUrl>,
+    /// The pepper file; without it, a generated one in the data folder.
+    pub pepper_file: Option<PathBuf>,
+    /// The secret of the first root key.
+    pub root_key_file: Option<PathBuf>,
+    /// How mails are sent; without it, none are.
+    pub mail: Option<MailSettings>,
+    /// Where callers reach the gRPC port, as `host:port`; without it, its address.
+    pub public_endpoint: Option<String>,
+    /// Where the HTTP port's links lead, as `https://host/path` without a slash at the end; without it, mails have none.
+    pub public_url: Option<String>,
+    /// How old the mirror may be and still answer.
+    pub staleness_bound: Span,
+    /// What to log.
+    pub log: String,
+    /// How to log.
+    pub log_format: LogFormat,
+    /// Whether traces are exported by OTLP: when the standard variable for the endpoint is set.
+    pub export_traces: bool,
+}
+
+/// A database URL; its debug form hides what may be a password.
+#[derive(Clone)]
+pub struct DatabaseUrl(String);
+
+/// Every bad setting, by name.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct SettingsError(Vec<String>);
+
+impl DatabaseUrl {
+    /// The URL, for the driver alone.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DatabaseUrl")
+    }
+}
+
+impl Settings {
+    /// Reads the process's environment, the file it may name, and `flags`.
+    pub fn read(flags: Flags) -> Result<Self, SettingsError> {
+        Self::from_parts(flags, environment())
+    }
+
+    /// Reads settings from flags and an environment.
+    pub fn from_parts(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<Self, SettingsError> {
+        let mut problems = Vec::new();
+        let standard = |name: &str| environment.iter().any(|(key, value)| key == name && !value.is_empty());
+        let export_traces =
+            ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"].into_iter().any(standard);
+        let variables = variables(environment, &mut problems);
+        let (config, flags) = flags.named();
+        let file = config.or_else(|| variables.get("config").cloned());
+        let mut values = file.map_or_else(BTreeMap::new, |file| file_values(&file, &mut problems));
+        values.extend(variables);
+        values.extend(flags);
+        let settings = checked(&Values::new(values), export_traces, &mut problems);
+        match settings {
+            Some(settings) if problems.is_empty() => Ok(settings),
+            _ => Err(SettingsError(problems)),
+        }
+    }
+}
+
+fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> Option<Settings> {
+    let listen = values.get("listen", "127.0.0.1:50051", problems, parse_address);
+    let http_listen = values.get("http_listen", "127.0.0.1:9464", problems, parse_address);
+    let insecure = values.get("insecure", "false", problems, parse_flag);
+    let staleness_bound = values.get("staleness_bound", "5m", problems, parse_staleness_bound);
+    let log = values.get("log", "info", problems, parse_filter);
+    let log_format = values.get("log_format", "human", problems, parse_log_format);
+    let database_url = database_url(values, problems);
+    let mail = mail::read(values, problems);
+    let public_endpoint = values.optional("public_endpoint", problems, public::parse_endpoint);
+    let public_url = values.optional("public_url", problems, public::parse_url);
+    if insecure == Some(false) {
+        for (name, address) in [("listen", listen), ("http_listen", http_listen)] {
+            problems.extend(address.and_then(|address| refuse_without_tls(name, address)));
+        }
+    }
+    Some(Settings {
+        listen: listen?,
+        http_listen: http_listen?,
+        data: values.path("data").unwrap_or_else(|| PathBuf::from("claviger-data")),
+        database_url: database_url?,
+        pepper_file: values.path("pepper_file"),
+        root_key_file: values.path("root_key_file"),
+        mail: mail?,
+        public_endpoint: public_endpoint?,
+        public_url: public_url?,
+        staleness_bound: staleness_bound?,
+        log: log?,
+        log_format: log_format?,
+        export_traces,
+    })
+}
+
+/// What is wrong with an address, unless it is loopback.
+fn refuse_without_tls(name: &str, address: SocketAddr) -> Option<String> {
+    let why = "is not loopback and there is no TLS; set CLAVIGER_INSECURE=true if that is meant";
+    (!address.ip().is_loopback()).then(|| format!("{name}: {address} {why}"))
+}
+
+/// `Some(None)`: SQLite.
+fn database_url(values: &Values, problems: &mut Vec<String>) -> Option<Option<DatabaseUrl>> {
+    let url = match (values.text(DATABASE_URL), values.text("database_url_file")) {
+        (None, None) => return Some(None),
+        (Some(_), Some(_)) => {
+            problems.push("database_url and database_url_file are both given; choose one".to_owned());
+            return None;
+        }
+        (Some(url), None) => url.to_owned(),
+        (None, Some(file)) => {
+            let read = secret_file("database_url_file", file).map_err(|problem| problems.push(problem));
+            read.ok()?.trim_end().to_owned()
+        }
+    };
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        problems
+            .push("database_url: must start with postgres://; leave it out for SQLite in the data folder".to_owned());
+        return None;
+    }
+    Some(Some(DatabaseUrl(url)))
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address and a port, as 127.0.0.1:50051 or [::1]:50051".to_owned())
+}
+
+fn parse_flag(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".to_owned())
+}
+
+fn parse_staleness_bound(text: &str) -> Result<Span, String> {
+    const SHORTEST: Span = Span::seconds(1);
+    const LONGEST: Span = Span::hours(24);
+    let parsed = humantime::parse_duration(text).ok().and_then(|duration| Span::from_std(duration).ok());
+    let inside = parsed.filter(|span| (SHORTEST..=LONGEST).contains(span));
+    inside.ok_or_else(|| "must be a duration from 1s to 24h, as 5m".to_owned())
+}
+
+fn parse_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text)
+        .map(|_| text.to_owned())
+        .map_err(|_| "must be a level or a filter, as info or claviger=debug".to_owned())
+}
+
+fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be human or json".to_owned()),
+    }
+}

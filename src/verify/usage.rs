@@ -1,0 +1,155 @@
+//! When keys were last used: noted in memory by Verify, written by a task of its own.
+//!
+//! A VALID verdict moves an atomic of its key; only the first one after a write takes a lock, to get in line. What is in
+//! line is written in batches as bookkeeping, beside the key's own row: at most every 5 minutes a key in each replica, and
+//! once more at the end. So a use that isn't written yet is 5 minutes old at most, and that much is lost by a crash.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock::Clock;
+use crate::domain::{Time, ids::KeyId, limits};
+use crate::store::{Store, StoreError};
+
+/// How often it is looked whose last use is due.
+const LOOK: Duration = Duration::from_secs(10);
+/// Before the earliest time there is.
+const NEVER: i64 = i64::MIN;
+
+/// The last use of one key, as this process knows it.
+#[derive(Debug)]
+pub struct LastUse {
+    /// Microseconds since the epoch.
+    used: AtomicI64,
+    /// Whether it is in line to be written.
+    in_line: AtomicBool,
+    /// When it was last written, in microseconds since the epoch.
+    written: AtomicI64,
+}
+
+impl Default for LastUse {
+    fn default() -> Self {
+        Self { used: AtomicI64::new(NEVER), in_line: AtomicBool::new(false), written: AtomicI64::new(NEVER) }
+    }
+}
+
+impl LastUse {
+    /// Notes a use. Answers whether it must get in line.
+    fn note(&self, now: Time) -> bool {
+        // In one order for all threads, as in `take`: else this could see the old place in line, and `take` the old time.
+        self.used.fetch_max(now.timestamp_micros(), Ordering::SeqCst);
+        !self.in_line.load(Ordering::SeqCst) && !self.in_line.swap(true, Ordering::SeqCst)
+    }
+
+    /// Leaves the line, and only then reads: a use that comes in between gets in line again.
+    fn take(&self) -> Option<Time> {
+        self.in_line.store(false, Ordering::SeqCst);
+        Time::from_timestamp_micros(self.used.load(Ordering::SeqCst))
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        let written = Time::from_timestamp_micros(self.written.load(Ordering::Relaxed));
+        written.is_none_or(|written| now - written >= limits::USAGE_INTERVAL)
+    }
+
+    fn set_written(&self, now: Time) {
+        self.written.store(now.timestamp_micros(), Ordering::Relaxed);
+    }
+}
+
+type Line = HashMap<KeyId, Arc<LastUse>>;
+
+/// Writes last uses. One for a process.
+pub struct Usage {
+    store: Store,
+    clock: Clock,
+    /// Got in line since the last look. No longer than there are keys, as each is in line once.
+    noted: Mutex<Vec<(KeyId, Arc<LastUse>)>>,
+    /// In line, those too that were written less than 5 minutes ago. Locked by whoever writes, one at a time.
+    line: tokio::sync::Mutex<Line>,
+}
+
+impl Usage {
+    /// Nothing in line.
+    #[must_use]
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock, noted: Mutex::default(), line: tokio::sync::Mutex::default() }
+    }
+
+    /// Notes that a key was used at `now`.
+    pub fn note(&self, id: KeyId, last_use: &Arc<LastUse>, now: Time) {
+        if last_use.note(now) {
+            self.noted.lock().push((id, Arc::clone(last_use)));
+        }
+    }
+
+    /// Looks every 10 s and writes what is due, for ever.
+    pub async fn run(&self) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            self.write_due().await;
+        }
+    }
+
+    /// Writes the last uses of keys that were never written, or 5 minutes ago or earlier.
+    pub async fn write_due(&self) {
+        let now = self.clock.now();
+        self.write(now, |last_use| last_use.is_due(now)).await;
+    }
+
+    /// Writes everything in line: for the end.
+    pub async fn write_all(&self) {
+        self.write(self.clock.now(), |_| true).await;
+    }
+
+    /// What can't be written stays in line for the next look.
+    async fn write(&self, now: Time, is_wanted: impl Fn(&LastUse) -> bool) {
+        let mut line = self.line.lock().await;
+        let noted = std::mem::take(&mut *self.noted.lock());
+        line.extend(noted);
+        let wanted: Vec<KeyId> = line.iter().filter(|(_, last_use)| is_wanted(last_use)).map(|(id, _)| *id).collect();
+        for batch in wanted.chunks(limits::USAGE_BATCH) {
+            if let Err(error) = self.write_batch(&mut line, batch, now).await {
+                tracing::warn!(%error, waiting = line.len(), "last uses of keys could not be written; tried again soon");
+                return;
+            }
+        }
+    }
+
+    async fn write_batch(&self, line: &mut Line, ids: &[KeyId], now: Time) -> Result<(), StoreError> {
+        let bookkeeping = self.store.bookkeeping().await?;
+        let use_of = |id: &KeyId| line.get(id).and_then(|last_use| last_use.take()).map(|time| (*id, time));
+        let uses: Vec<_> = ids.iter().filter_map(use_of).collect();
+        bookkeeping.write_last_uses(&uses).await?;
+        bookkeeping.commit().await?;
+        for last_use in ids.iter().filter_map(|id| line.remove(id)) {
+            last_use.set_written(now);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(microseconds: i64) -> Time {
+        Time::from_timestamp_micros(microseconds).expect("a time")
+    }
+
+    #[test]
+    fn only_the_first_use_after_a_write_gets_in_line_and_time_never_goes_back() {
+        let last_use = LastUse::default();
+        assert_eq!([3, 2, 4].map(|time| last_use.note(at(time))), [true, false, false]);
+        assert_eq!(last_use.take(), Some(at(4)));
+        assert_eq!([1, 5].map(|time| last_use.note(at(time))), [true, false]);
+        assert_eq!(last_use.take(), Some(at(5)));
+    }
+}

@@ -1,0 +1,172 @@
+//! How last uses are written: seldom, in batches, the later one, and again when it failed.
+
+use std::sync::Arc;
+
+use claviger::app::target;
+use claviger::clock::Clock;
+use claviger::domain::{Span, ids::KeyId};
+use claviger::store::{Cursor, Store};
+use claviger::verify::mirror::{LookUp, Mirror};
+use claviger::verify::usage::{LastUse, Usage};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, Value};
+
+use super::*;
+use crate::harness::app::settings;
+
+on_both_engines!(
+    a_key_is_written_at_most_every_five_minutes,
+    of_two_replicas_the_later_use_stays,
+    a_newer_row_keeps_what_is_known_of_the_use,
+    what_failed_is_written_later,
+    ten_thousand_uses_are_written_in_batches,
+);
+
+/// A database with one key, and nobody else at it.
+struct Alone {
+    store: Store,
+    place: crate::harness::Place,
+    raw: DatabaseConnection,
+    key: KeyId,
+}
+
+impl Alone {
+    async fn start(engine: Engine) -> Option<Self> {
+        let app = TestApp::start(engine).await?;
+        let made = Place::make(&mut app.root().await, "acme").await;
+        let target = target(&settings(&app.place, &[]), app.running.folder());
+        let place = app.place;
+        app.running.stop().await;
+        let raw = database(&place).await;
+        let store = Store::connect(&target, "last_used").await.expect("a store");
+        Some(Self { store, place, raw, key: KeyId::parse(id(&made.key)).expect("an id") })
+    }
+
+    /// As a replica whose clock is `minutes` on.
+    fn usage(&self, minutes: i64) -> (Usage, Clock) {
+        let clock = Clock::manual(start_of_time() + Span::minutes(minutes));
+        (Usage::new(self.store.clone(), clock.clone()), clock)
+    }
+
+    /// Minutes from the start of time to the key's last use, as it is written.
+    async fn written(&self) -> Option<i64> {
+        let sql = format!("SELECT last_used_time FROM key_usage WHERE key_id = '{}'", self.key);
+        let times = select::<Time>(&self.raw, &sql).await;
+        times.first().map(|time| (*time - start_of_time()).num_minutes())
+    }
+}
+
+async fn a_key_is_written_at_most_every_five_minutes(engine: Engine) {
+    let Some(alone) = Alone::start(engine).await else { return };
+    let (usage, clock) = alone.usage(0);
+    let last_use = Arc::new(LastUse::default());
+    usage.write_due().await;
+    assert_eq!(alone.written().await, None);
+    usage.note(alone.key, &last_use, clock.now());
+    usage.write_due().await;
+    assert_eq!(alone.written().await, Some(0), "the first use at once");
+    for minute in [1, 2] {
+        clock.advance(Span::minutes(1));
+        usage.note(alone.key, &last_use, clock.now());
+        usage.write_due().await;
+        assert_eq!(alone.written().await, Some(0), "minute {minute}");
+    }
+    clock.advance(Span::minutes(3) - Span::microseconds(1));
+    usage.write_due().await;
+    assert_eq!(alone.written().await, Some(0), "a moment before");
+    clock.advance(Span::microseconds(1));
+    usage.write_due().await;
+    assert_eq!(alone.written().await, Some(2), "the latest of them");
+    clock.advance(Span::minutes(1));
+    usage.note(alone.key, &last_use, clock.now());
+    usage.write_all().await;
+    assert_eq!(alone.written().await, Some(6), "at the end nothing waits");
+}
+
+async fn of_two_replicas_the_later_use_stays(engine: Engine) {
+    let Some(alone) = Alone::start(engine).await else { return };
+    for (minute, stays) in [(3, 3), (1, 3), (4, 4)] {
+        let (replica, clock) = alone.usage(minute);
+        replica.note(alone.key, &Arc::default(), clock.now());
+        replica.write_due().await;
+        assert_eq!(alone.written().await, Some(stays), "after minute {minute}");
+    }
+}
+
+async fn a_newer_row_keeps_what_is_known_of_the_use(engine: Engine) {
+    let Some(alone) = Alone::start(engine).await else { return };
+    let (mirror, feed) = (Mirror::default(), alone.store.feed());
+    let start = Cursor::start_after(0);
+    for row in feed.tenants(&start).await.expect("rows") {
+        mirror.put_tenant(row.content.expect("readable"));
+    }
+    for row in feed.service_users(&start).await.expect("rows") {
+        mirror.put_service_user(row.content.expect("readable"));
+    }
+    let rows = feed.keys(&start).await.expect("rows");
+    let row = rows.into_iter().find(|row| row.id == alone.key.to_string()).expect("the key");
+    let stored = row.content.expect("readable");
+    let last_use = || match mirror.look_up(alone.key) {
+        LookUp::Found(found) => Arc::clone(&found.known.last_use),
+        other => panic!("{other:?}"),
+    };
+    mirror.put_key(alone.key, row.revision, Some(stored.clone()));
+    let first = last_use();
+    mirror.put_key(alone.key, row.revision + 1, Some(stored));
+    assert!(Arc::ptr_eq(&first, &last_use()));
+}
+
+async fn what_failed_is_written_later(engine: Engine) {
+    let Some(alone) = Alone::start(engine).await else { return };
+    let (usage, clock) = alone.usage(0);
+    let last_use = Arc::new(LastUse::default());
+    usage.note(alone.key, &last_use, clock.now());
+    alone.raw.execute_unprepared("ALTER TABLE key_usage RENAME TO away").await.expect("away");
+    usage.write_due().await;
+    clock.advance(Span::minutes(1));
+    usage.note(alone.key, &last_use, clock.now());
+    usage.write_due().await;
+    alone.raw.execute_unprepared("ALTER TABLE away RENAME TO key_usage").await.expect("back");
+    usage.write_due().await;
+    assert_eq!(alone.written().await, Some(1));
+}
+
+/// Copies of the key under ids of their own, expired so that they take no slot.
+async fn copies(alone: &Alone, count: usize) -> Vec<KeyId> {
+    let ids: Vec<KeyId> =
+        (0..count).map(|_| KeyId::from_random(claviger::random::bytes().expect("randomness"))).collect();
+    for some in ids.chunks(500) {
+        let digest = |id: &KeyId| format!("{:-<32}", id.to_string()).into_bytes();
+        let values: Vec<Value> = some.iter().flat_map(|id| [id.to_string().into(), digest(id).into()]).collect();
+        let rows: Vec<String> = (0..some.len()).map(|row| format!("(${}, ${})", row * 2 + 1, row * 2 + 2)).collect();
+        let sql = format!(
+            "INSERT INTO api_key (id, tenant_id, service_user_id, display_name, description, state, scopes, networks,
+                create_time, update_time, secret_digest, pepper_id, revision)
+             SELECT copy.column1, tenant_id, service_user_id, display_name, description, 'EXPIRED', scopes, networks,
+                create_time, update_time, copy.column2, pepper_id, revision
+             FROM api_key, (VALUES {}) AS copy WHERE api_key.id = '{}'",
+            rows.join(", "),
+            alone.key
+        );
+        let statement = Statement::from_sql_and_values(alone.raw.get_database_backend(), sql, values);
+        alone.raw.execute_raw(statement).await.expect("copies");
+    }
+    ids
+}
+
+async fn ten_thousand_uses_are_written_in_batches(engine: Engine) {
+    let Some(alone) = Alone::start(engine).await else { return };
+    let ids = copies(&alone, 10_000).await;
+    alone.raw.execute_unprepared("DELETE FROM key_usage").await.expect("empty");
+    let (usage, clock) = alone.usage(0);
+    // Purged before their uses are written: nobody's batch fails for that.
+    let purged = (0..100).map(|_| KeyId::from_random(claviger::random::bytes().expect("randomness")));
+    for id in ids.iter().copied().chain(purged) {
+        usage.note(id, &Arc::default(), clock.now());
+    }
+    usage.write_due().await;
+    assert_eq!(select::<i64>(&alone.raw, "SELECT count(*) FROM key_usage").await, [10_000]);
+    if alone.place.database_url.is_some() {
+        let transactions = select::<i64>(&alone.raw, "SELECT count(DISTINCT xmin::text) FROM key_usage").await;
+        assert_eq!(transactions, [21], "10,100 uses, 500 at a time");
+    }
+}
