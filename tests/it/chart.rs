@@ -65,12 +65,18 @@ fn pod(place: &Place, secrets: &Path) -> Command {
     let mut command = bare_command();
     command
         .env("CLAVIGER_LISTEN", "127.0.0.1:0")
+        .env("CLAVIGER_HTTP_LISTEN", "127.0.0.1:0")
         .env("CLAVIGER_INSECURE", "true")
         .env("CLAVIGER_DATA", place.folder.path())
         .env("CLAVIGER_LOG_FORMAT", "json")
         .env("CLAVIGER_DATABASE_URL_FILE", secrets.join("database-url"))
         .env("CLAVIGER_PEPPER_FILE", secrets.join("pepper"))
-        .env("CLAVIGER_ROOT_KEY_FILE", secrets.join("root-key"));
+        .env("CLAVIGER_ROOT_KEY_FILE", secrets.join("root-key"))
+        .env("CLAVIGER_SMTP_URL", "smtp://claviger@mail.example.com:587")
+        .env("CLAVIGER_MAIL_FROM", "Claviger <keys@example.com>")
+        .env("CLAVIGER_SMTP_PASSWORD_FILE", secrets.join("smtp-password"))
+        .env("CLAVIGER_PUBLIC_ENDPOINT", "keys.example.com:443")
+        .env("CLAVIGER_PUBLIC_URL", "https://keys.example.com");
     command
 }
 
@@ -86,6 +92,7 @@ async fn the_charts_variables_migrate_and_serve_from_mounted_secrets() {
     mount_secret(secrets.path(), "pepper", &"5a".repeat(32));
     // As the command printed it, with its line feed.
     mount_secret(secrets.path(), "root-key", &root_key);
+    mount_secret(secrets.path(), "smtp-password", "a password\n");
 
     for said in ["migration(s) applied", "nothing was changed"] {
         let mut migrate = pod(&place, secrets.path());
@@ -123,9 +130,23 @@ async fn the_chart_sets_no_other_variables_than_those_tried_here() {
         manifest.lines().filter_map(|line| line.trim().strip_prefix("- name: CLAVIGER_")).collect();
     names.sort_unstable();
     names.dedup();
-    let tried = ["DATA", "DATABASE_URL_FILE", "INSECURE", "LISTEN", "LOG_FORMAT", "PEPPER_FILE", "ROOT_KEY_FILE"];
+    let tried = [
+        "DATA",
+        "DATABASE_URL_FILE",
+        "HTTP_LISTEN",
+        "INSECURE",
+        "LISTEN",
+        "LOG_FORMAT",
+        "MAIL_FROM",
+        "PEPPER_FILE",
+        "PUBLIC_ENDPOINT",
+        "PUBLIC_URL",
+        "ROOT_KEY_FILE",
+        "SMTP_PASSWORD_FILE",
+        "SMTP_URL",
+    ];
     assert_eq!(names, tried);
-    for file in ["database-url", "pepper", "root-key"] {
+    for file in ["database-url", "pepper", "root-key", "smtp-password"] {
         assert!(manifest.contains(&format!("path: {file}\n")), "{file}");
     }
 }

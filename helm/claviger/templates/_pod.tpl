@@ -33,6 +33,8 @@ spec:
       ports:
         - name: grpc
           containerPort: 50051
+        - name: http
+          containerPort: 9464
       # Loading a million keys takes a while: up to five minutes.
       startupProbe:
         grpc:
@@ -89,6 +91,8 @@ command: [claviger, {{ .command }}]
 env:
   - name: CLAVIGER_LISTEN
     value: 0.0.0.0:50051
+  - name: CLAVIGER_HTTP_LISTEN
+    value: 0.0.0.0:9464
   # Plaintext beyond loopback has to be asked for. TLS comes from a service mesh until the service does it itself.
   - name: CLAVIGER_INSECURE
     value: "true"
@@ -107,6 +111,24 @@ env:
   {{- if $values.rootKey.existingSecret }}
   - name: CLAVIGER_ROOT_KEY_FILE
     value: /secrets/root-key
+  {{- end }}
+  {{- with $values.mail.url }}
+  - name: CLAVIGER_SMTP_URL
+    value: {{ . | quote }}
+  - name: CLAVIGER_MAIL_FROM
+    value: {{ $values.mail.from | quote }}
+  {{- end }}
+  {{- if $values.mail.existingSecret }}
+  - name: CLAVIGER_SMTP_PASSWORD_FILE
+    value: /secrets/smtp-password
+  {{- end }}
+  {{- with $values.public.endpoint }}
+  - name: CLAVIGER_PUBLIC_ENDPOINT
+    value: {{ . | quote }}
+  {{- end }}
+  {{- with $values.public.url }}
+  - name: CLAVIGER_PUBLIC_URL
+    value: {{ . | quote }}
   {{- end }}
 securityContext:
   allowPrivilegeEscalation: false
@@ -139,6 +161,9 @@ volumeMounts:
 {{- end }}
 {{- if .Values.rootKey.existingSecret }}
 {{ include "claviger.secretFile" (dict "from" .Values.rootKey "file" "root-key") }}
+{{- end }}
+{{- if .Values.mail.existingSecret }}
+{{ include "claviger.secretFile" (dict "from" .Values.mail "file" "smtp-password") }}
 {{- end }}
 {{- end -}}
 
