@@ -23,9 +23,9 @@ use lettre::{
         header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
 };
-use minijinja::{Environment, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
+use minijinja::{Environment, HtmlEscape, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
 
-use super::digest::{Content, Digest, Endpoint};
+use super::digest::{Digest, Endpoint};
 use crate::domain::{
     address::MailAddress,
     calendar::Day,
@@ -62,6 +62,17 @@ pub enum ComposeError {
     Message(#[from] lettre::error::Error),
 }
 
+/// What a digest says, but for the link that stops these mails.
+#[derive(Debug)]
+pub struct Words {
+    subject: String,
+    text: String,
+    html: String,
+}
+
+/// Stands for that link. No name or description can contain it, because it is a control character.
+const LINK: &str = "\u{1}";
+
 impl Letterhead {
     /// For mails from `from` about the keys of the server at `endpoint` (host and port), which speaks without TLS if
     /// `plaintext`. The sender's address must be as narrow as [`MailAddress`], because headers are made from it.
@@ -85,17 +96,37 @@ impl Letterhead {
         subscriber: &SubscriberId,
         one_click: Option<&str>,
     ) -> Result<Message, ComposeError> {
-        let mailto = self.unsubscribe_mail(subscriber);
+        self.address(&self.words(digest)?, digest, to, subscriber, one_click)
+    }
+
+    /// What a digest says to everybody who gets it: the same for all but the link, so it is made once.
+    pub fn words(&self, digest: &Digest) -> Result<Words, ComposeError> {
         let subject = digest.subject().ok_or(ComposeError::NoKeys)?;
-        let link = one_click.unwrap_or(&mailto).to_owned();
-        let content = digest.content(&self.endpoint, link).ok_or(ComposeError::NoKeys)?;
+        let content = digest.content(&self.endpoint, LINK.to_owned()).ok_or(ComposeError::NoKeys)?;
+        let facts = Value::from(Serde(&content));
+        let text = self.templates.get_template(TEXT)?.render(facts.clone())?;
+        let html = self.templates.get_template(HTML)?.render(facts)?;
+        Ok(Words { subject, text, html })
+    }
+
+    /// Writes the words of a digest to one subscriber.
+    pub fn address(
+        &self,
+        words: &Words,
+        digest: &Digest,
+        to: &MailAddress,
+        subscriber: &SubscriberId,
+        one_click: Option<&str>,
+    ) -> Result<Message, ComposeError> {
+        let mailto = self.unsubscribe_mail(subscriber);
+        let link = one_click.unwrap_or(&mailto);
         let thread = format!("<{}.warnings@{}>", subscriber.as_str(), self.domain);
         let to: Address = to.as_str().parse()?;
         let mut message = Message::builder()
             .envelope(Envelope::new(Some(self.from.email.clone()), vec![to.clone()])?)
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
-            .subject(subject)
+            .subject(words.subject.clone())
             .date(digest.now.into())
             .message_id(Some(self.message_id(subscriber, digest.day)))
             .in_reply_to(thread.clone())
@@ -103,7 +134,7 @@ impl Letterhead {
         for header in self.list_headers(&digest.tenant, &mailto, one_click) {
             message = message.raw_header(header);
         }
-        Ok(message.multipart(self.parts(&content, subscriber, digest.day)?)?)
+        Ok(message.multipart(parts(words, link, subscriber, digest.day))?)
     }
 
     fn list_headers(&self, tenant: &TenantId, mailto: &str, one_click: Option<&str>) -> Vec<HeaderValue> {
@@ -128,21 +159,20 @@ impl Letterhead {
         let local_part = percent_encode(self.from.email.user());
         format!("mailto:{local_part}@{}?subject=unsubscribe%20{}", self.domain, subscriber.as_str())
     }
+}
 
-    /// Text first: the last part that a mail program understands is the one it shows (RFC 2046, 5.1.4).
-    fn parts(&self, content: &Content, subscriber: &SubscriberId, day: Day) -> Result<MultiPart, ComposeError> {
-        let facts = Value::from(Serde(content));
-        let text = self.templates.get_template(TEXT)?.render(facts.clone())?;
-        let html = self.templates.get_template(HTML)?.render(facts)?;
-        // Quoted-printable never contains "=_", so no content can contain the boundary (RFC 2045, 6.7).
-        let boundary = format!("=_{day}.{}", subscriber.as_str());
-        let part = |content_type, body| {
-            let encoding = ContentTransferEncoding::QuotedPrintable;
-            SinglePart::builder().content_type(content_type).header(encoding).body::<String>(body)
-        };
-        let both = MultiPart::alternative().boundary(boundary);
-        Ok(both.singlepart(part(ContentType::TEXT_PLAIN, text)).singlepart(part(ContentType::TEXT_HTML, html)))
-    }
+/// Text first: the last part that a mail program understands is the one it shows (RFC 2046, 5.1.4).
+fn parts(words: &Words, link: &str, subscriber: &SubscriberId, day: Day) -> MultiPart {
+    // Quoted-printable never contains "=_", so no content can contain the boundary (RFC 2045, 6.7).
+    let boundary = format!("=_{day}.{}", subscriber.as_str());
+    let part = |content_type, body| {
+        let encoding = ContentTransferEncoding::QuotedPrintable;
+        SinglePart::builder().content_type(content_type).header(encoding).body::<String>(body)
+    };
+    let text = words.text.replace(LINK, link);
+    let html = words.html.replace(LINK, &HtmlEscape(link).to_string());
+    let both = MultiPart::alternative().boundary(boundary);
+    both.singlepart(part(ContentType::TEXT_PLAIN, text)).singlepart(part(ContentType::TEXT_HTML, html))
 }
 
 const TEXT: &str = "digest.txt";

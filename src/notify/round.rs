@@ -9,7 +9,12 @@ use tokio::time::Instant;
 use crate::domain::{Revision, Time, delivery::Delivery, ids::TenantId, limits};
 use crate::store::{Due, Store, StoreError};
 
-use super::{PostOffice, Report, digest::Digest, mailer::Sending};
+use super::{
+    PostOffice, Report,
+    digest::Digest,
+    mailer::Sending,
+    message::{ComposeError, Words},
+};
 
 /// One run.
 pub(super) struct Round<'a> {
@@ -29,7 +34,13 @@ struct Facts {
     due_time: Time,
     revision: Revision,
     counted: Instant,
-    digest: Arc<Digest>,
+    letter: Arc<Letter>,
+}
+
+/// What everybody of a tenant is written.
+pub(super) struct Letter {
+    pub(super) digest: Digest,
+    pub(super) words: Result<Words, ComposeError>,
 }
 
 impl<'a> Round<'a> {
@@ -76,20 +87,20 @@ impl<'a> Round<'a> {
 
     /// What a mail says, as of now; `None` when nothing is left to say. Nothing that a change could have made untrue is
     /// used again, but for the count of those keys that aren't listed, which may be 30 s old.
-    pub(super) async fn digest(
+    pub(super) async fn letter(
         &self,
         store: &Store,
         delivery: &Delivery,
         now: Time,
-    ) -> Result<Option<Arc<Digest>>, StoreError> {
+    ) -> Result<Option<Arc<Letter>>, StoreError> {
         let revision = store.revision().await?;
         let known = {
             let facts = self.facts.lock();
             let same = facts.as_ref().filter(|known| known.is_of(delivery));
-            same.map(|known| (known.is_true(revision, now), known.counted, Arc::clone(&known.digest)))
+            same.map(|known| (known.is_true(revision, now), known.counted, Arc::clone(&known.letter)))
         };
-        if let Some((true, _, digest)) = known {
-            return Ok(Some(digest));
+        if let Some((true, _, letter)) = known {
+            return Ok(Some(letter));
         }
         let Some(tenant) = store.tenant(&delivery.tenant).await? else { return Ok(None) };
         let due = Due { tenant: tenant.id.clone(), at: delivery.due_time, now };
@@ -100,10 +111,10 @@ impl<'a> Round<'a> {
         let recent = known.filter(|(_, counted, _)| counted.elapsed() < limits::COUNT_AGE);
         let (counted, key_count) = match (more, recent) {
             (false, _) => (Instant::now(), keys.len() as u64),
-            (true, Some((_, counted, digest))) => (counted, digest.key_count),
+            (true, Some((_, counted, letter))) => (counted, letter.digest.key_count),
             (true, None) => (Instant::now(), store.warned_key_count(&due).await?),
         };
-        let digest = Arc::new(Digest {
+        let digest = Digest {
             tenant: tenant.id.clone(),
             tenant_display_name: tenant.display_name,
             zone: tenant.calendar.zone,
@@ -111,11 +122,13 @@ impl<'a> Round<'a> {
             now,
             keys,
             key_count,
-        });
+        };
+        let words = self.post.letterhead.words(&digest);
+        let letter = Arc::new(Letter { digest, words });
         let facts =
-            Facts { tenant: tenant.id, due_time: delivery.due_time, revision, counted, digest: Arc::clone(&digest) };
+            Facts { tenant: tenant.id, due_time: delivery.due_time, revision, counted, letter: Arc::clone(&letter) };
         *self.facts.lock() = Some(facts);
-        Ok(Some(digest))
+        Ok(Some(letter))
     }
 }
 
@@ -125,7 +138,7 @@ impl Facts {
     }
 
     fn is_true(&self, revision: Revision, now: Time) -> bool {
-        let nearest = self.digest.keys.first();
+        let nearest = self.letter.digest.keys.first();
         self.revision == revision && nearest.is_some_and(|nearest| nearest.expire_time > now)
     }
 }

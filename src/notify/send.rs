@@ -18,7 +18,11 @@ use crate::metrics::MailResult;
 use crate::random;
 use crate::store::{Bookkeeping, Claimed, SentMail, Settlement, StoreError, Wanted};
 
-use super::{PostOffice, Report, Warnings, WarningsError, digest::Digest, mailer::Sending, round::Round};
+use super::{
+    PostOffice, Report, Warnings, WarningsError,
+    mailer::Sending,
+    round::{Letter, Round},
+};
 
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -126,8 +130,8 @@ impl Warnings {
                 return Ok(self.without_mail(DeliveryState::Skipped, "not a subscriber any more"));
             }
         }
-        match round.digest(&self.shared.store, delivery, now).await {
-            Ok(Some(digest)) => self.send(round, delivery, &digest).await,
+        match round.letter(&self.shared.store, delivery, now).await {
+            Ok(Some(letter)) => self.send(round, delivery, &letter).await,
             Ok(None) => Ok(self.without_mail(DeliveryState::Skipped, "no key is about to expire any more")),
             Err(error @ StoreError::Corrupt { .. }) => {
                 tracing::error!(%error, "a mail can't be written; it is given up");
@@ -137,11 +141,18 @@ impl Warnings {
         }
     }
 
-    async fn send(&self, round: &Round<'_>, delivery: &Delivery, digest: &Digest) -> Result<Outcome, WarningsError> {
+    async fn send(&self, round: &Round<'_>, delivery: &Delivery, letter: &Letter) -> Result<Outcome, WarningsError> {
         let PostOffice { letterhead, mailer, .. } = round.post;
         let subscriber = &delivery.subscriber;
         let one_click = round.post.one_click(subscriber);
-        let mail = match letterhead.compose(digest, &delivery.recipient, subscriber, one_click.as_deref()) {
+        let Letter { digest, words } = letter;
+        let addressed = match words {
+            Ok(words) => letterhead
+                .address(words, digest, &delivery.recipient, subscriber, one_click.as_deref())
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let mail = match addressed {
             Ok(mail) => mail,
             Err(error) => {
                 tracing::error!(tenant = %delivery.tenant, %error, "a mail can't be written; it is given up");
