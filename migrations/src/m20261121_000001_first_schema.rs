@@ -5,7 +5,7 @@
 //! for revoked keys; a digest has 32 bytes and is nobody else's.
 
 use sea_orm_migration::async_trait;
-use sea_orm_migration::prelude::{ConnectionTrait, DbErr, DeriveMigrationName, MigrationTrait, SchemaManager};
+use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager};
 
 use crate::engine;
 
@@ -15,11 +15,7 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let connection = manager.get_connection();
-        for sql in STATEMENTS {
-            connection.execute_unprepared(&engine::translate(sql, manager.get_database_backend())?).await?;
-        }
-        Ok(())
+        engine::run(manager, STATEMENTS).await
     }
 
     /// Whole or not at all, on SQLite too.

@@ -4,9 +4,8 @@ use crate::domain::{
     Refusal,
     address::MailAddress,
     delivery::Delivery,
-    ids::{NotificationName, TenantId},
+    ids::NotificationName,
     notification::Notification,
-    owner::Tenant,
     page::{Page, Paged},
     refusal::Resource,
     rights::Right,
@@ -25,7 +24,7 @@ impl Authority {
         recipient: Option<&MailAddress>,
         page: &Page,
     ) -> Result<Paged<Notification>, AuthorityError> {
-        self.tenant_to_warn(call, &filter.tenant, Right::KeysRead).await?;
+        self.tenant(call, &filter.tenant, Right::KeysRead).await?;
         if let Some(recipient) = recipient
             && !self.store().is_subscriber(&filter.tenant, recipient).await?
         {
@@ -58,15 +57,7 @@ impl Authority {
         filter: &DeliveryFilter,
         page: &Page,
     ) -> Result<Paged<Delivery>, AuthorityError> {
-        self.tenant_to_warn(call, &filter.tenant, Right::KeysRead).await?;
+        self.tenant(call, &filter.tenant, Right::KeysRead).await?;
         Ok(self.store().deliveries(filter, page).await?)
-    }
-
-    /// The tenant whose warnings are looked at, or run. Needs `right` of it.
-    pub async fn tenant_to_warn(&self, call: &Call, id: &TenantId, right: Right) -> Result<Tenant, AuthorityError> {
-        call.caller.require(right)?;
-        call.see(id, || Resource::tenant(id))?;
-        let tenant = self.store().tenant(id).await?;
-        Ok(tenant.ok_or_else(|| Refusal::NotFound(Resource::tenant(id)))?)
     }
 }

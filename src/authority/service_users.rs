@@ -11,7 +11,7 @@ use crate::domain::{
 };
 use crate::store::{Store, Write};
 
-use super::{Authority, AuthorityError, Changed, call::Call};
+use super::{Authority, AuthorityError, Changed, call::Call, tenants};
 
 /// An edit: `Some` for each field the mask names.
 #[derive(Debug, Clone, Default)]
@@ -34,10 +34,7 @@ impl Authority {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.tenant, || Resource::tenant(&name.tenant))?;
         self.change(call, move |write, call| async move {
-            let tenant = write.tenant(&name.tenant).await?.filter(|tenant| tenant.delete_time.is_none());
-            if tenant.is_none() {
-                return Err(Refusal::NotFound(Resource::tenant(&name.tenant)).into());
-            }
+            tenants::load(&write, &name.tenant).await?;
             if write.service_user(&name).await?.is_some() {
                 return Err(Refusal::IdTaken(Resource::service_user(&name)).into());
             }

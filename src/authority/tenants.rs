@@ -50,7 +50,12 @@ impl Authority {
 
     /// Reads a tenant. Needs `tenant.admin` of it.
     pub async fn get_tenant(&self, call: &Call, id: &TenantId) -> Result<Tenant, AuthorityError> {
-        call.caller.require(Right::TenantAdmin)?;
+        self.tenant(call, id, Right::TenantAdmin).await
+    }
+
+    /// Reads a tenant for a caller who needs `right` of it.
+    pub async fn tenant(&self, call: &Call, id: &TenantId, right: Right) -> Result<Tenant, AuthorityError> {
+        call.caller.require(right)?;
         call.see(id, || Resource::tenant(id))?;
         let tenant = self.store().tenant(id).await?;
         Ok(tenant.ok_or_else(|| Refusal::NotFound(Resource::tenant(id)))?)
@@ -143,8 +148,7 @@ impl Authority {
     ) -> Result<Tenant, AuthorityError> {
         call.see(&id, || Resource::tenant(&id))?;
         self.change(call, move |write, call| async move {
-            let found = write.tenant(&id).await?.filter(|tenant| tenant.delete_time.is_none());
-            let before = found.ok_or_else(|| Refusal::NotFound(Resource::tenant(&id)))?;
+            let before = load(&write, &id).await?;
             require_revision(id.name(), expected, before.revision)?;
             let mut after = before.clone();
             change(&mut after)?;
@@ -162,6 +166,12 @@ impl Authority {
         })
         .await
     }
+}
+
+/// A tenant that is not deleted.
+pub(super) async fn load(write: &Write, id: &TenantId) -> Result<Tenant, AuthorityError> {
+    let found = write.tenant(id).await?.filter(|tenant| tenant.delete_time.is_none());
+    Ok(found.ok_or_else(|| Refusal::NotFound(Resource::tenant(id)))?)
 }
 
 async fn require_held_by_all(write: &Write, caller: &Caller, id: &TenantId, now: Time) -> Result<(), AuthorityError> {

@@ -2,11 +2,7 @@
 //!
 //! It has no caller: whoever holds the link may, and who asks has checked the link.
 
-use crate::domain::{
-    Time,
-    audit::event_id,
-    ids::{SubscriberId, UserGroupName},
-};
+use crate::domain::{Time, audit::event_id, ids::SubscriberId};
 use crate::random;
 use crate::store::Write;
 
@@ -16,38 +12,23 @@ impl Authority {
     /// Unsubscribes an address in every group of its tenant; `false` when there is no such subscriber. Nothing to do is
     /// no change.
     pub async fn unsubscribe(&self, subscriber: &SubscriberId) -> Result<bool, AuthorityError> {
-        let (now, subscriber) = (self.shared.clock.now(), subscriber.clone());
-        let random = Random { event: random::bytes()?, notification: random::bytes()? };
         let write = self.store().write().await?;
-        self.finish(unsubscribe(write, subscriber, random, now)).await
+        self.finish(unsubscribe(write, subscriber.clone(), self.shared.clock.now())).await
     }
 }
 
-/// What makes the ids of the change.
-struct Random {
-    event: [u8; 10],
-    notification: [u8; 10],
-}
-
-async fn unsubscribe(
-    write: Write,
-    subscriber: SubscriberId,
-    random: Random,
-    now: Time,
-) -> Result<Changed<bool>, AuthorityError> {
+async fn unsubscribe(write: Write, subscriber: SubscriberId, now: Time) -> Result<Changed<bool>, AuthorityError> {
     // Nobody waits for a change that isn't made.
     const NOTHING: i64 = 0;
     let Some(tenant) = write.tenant_of_subscriber(&subscriber).await? else { return Ok(Changed::at(NOTHING, false)) };
     let had_subscribers = write.has_subscribers(&tenant).await?;
     let groups = write.unsubscribe(&subscriber, now).await?;
-    let Some(first) = groups.first() else { return Ok(Changed::at(NOTHING, true)) };
-    tell_if_last_gone(&write, &tenant, had_subscribers, random.notification, now).await?;
-    let event =
-        |group: &UserGroupName, random| own_event(event_id(now, random), tenant.clone(), group.to_string(), now);
-    let mut others = Vec::new();
-    for group in &groups[1..] {
-        others.push(event(group, random::bytes()?));
+    tell_if_last_gone(&write, &tenant, had_subscribers, random::bytes()?, now).await?;
+    let mut events = Vec::new();
+    for group in groups {
+        events.push(own_event(event_id(now, random::bytes()?), tenant.clone(), group.to_string(), now));
     }
-    write.note(others).await?;
-    Ok(Changed::at(write.commit(event(first, random.event)).await?, true))
+    let Some(last) = events.pop() else { return Ok(Changed::at(NOTHING, true)) };
+    write.note(events).await?;
+    Ok(Changed::at(write.commit(last).await?, true))
 }

@@ -13,7 +13,7 @@ use crate::domain::{
 use crate::random;
 use crate::store::Write;
 
-use super::{Authority, AuthorityError, Changed, call::Call, service_users::require_tenant};
+use super::{Authority, AuthorityError, Changed, call::Call, service_users::require_tenant, tenants};
 
 impl Authority {
     /// Makes a user group. Needs `keys.write` of the tenant.
@@ -26,9 +26,7 @@ impl Authority {
         call.caller.require(Right::KeysWrite)?;
         call.see(&name.tenant, || Resource::tenant(&name.tenant))?;
         self.change(call, move |write, call| async move {
-            if !has_tenant(&write, &name.tenant).await? {
-                return Err(Refusal::NotFound(Resource::tenant(&name.tenant)).into());
-            }
+            tenants::load(&write, &name.tenant).await?;
             if write.user_group(&name).await?.is_some() {
                 return Err(Refusal::IdTaken(Resource::user_group(&name)).into());
             }
@@ -130,17 +128,14 @@ pub(super) async fn tell_if_last_gone(
     Ok(())
 }
 
-async fn has_tenant(write: &Write, tenant: &TenantId) -> Result<bool, AuthorityError> {
-    Ok(write.tenant(tenant).await?.is_some_and(|tenant| tenant.delete_time.is_none()))
-}
-
 /// The group, if it is there and at the revision that the caller saw.
 async fn require_user_group(
     write: &Write,
     name: &UserGroupName,
     expected: Revision,
 ) -> Result<UserGroup, AuthorityError> {
-    let found = if has_tenant(write, &name.tenant).await? { write.user_group(name).await? } else { None };
+    let tenant = write.tenant(&name.tenant).await?.filter(|tenant| tenant.delete_time.is_none());
+    let found = if tenant.is_some() { write.user_group(name).await? } else { None };
     let group = found.ok_or_else(|| Refusal::NotFound(Resource::user_group(name)))?;
     require_revision(name, expected, group.revision)?;
     Ok(group)

@@ -107,8 +107,6 @@ pub const PING: Duration = Duration::from_secs(1);
 pub const TURN_WAIT: Duration = Duration::from_secs(8);
 /// How long one process waits for another's migration of the schema.
 pub const MIGRATION_WAIT: Duration = Duration::from_secs(60);
-/// Audit events written by one statement.
-pub const AUDIT_EVENTS_PER_STATEMENT: usize = 500;
 /// SQLite `busy_timeout`; only a foreign process (a backup) can make us wait.
 pub const SQLITE_BUSY: Duration = Duration::from_secs(5);
 
@@ -151,8 +149,6 @@ pub const USER_GROUPS: u64 = 100;
 pub const USER_GROUP_MEMBERS: usize = 1_000;
 /// Members that one page of user groups holds; the rest is on the next.
 pub const USER_GROUP_PAGE_MEMBERS: usize = 4_000;
-/// Members written by one statement.
-pub const USER_GROUP_MEMBERS_PER_STATEMENT: usize = 500;
 /// Characters of a mail address (RFC 5321, 4.5.3.1.3, less the angle brackets).
 pub const ADDRESS_CHARACTERS: usize = 254;
 /// Characters of a mail address before the `@` (RFC 5321, 4.5.3.1.1).

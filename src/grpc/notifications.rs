@@ -79,7 +79,7 @@ impl NotificationService for Notifications {
         let method = "claviger.v1.NotificationService/PreviewWarnings";
         let call = self.desk.admit(&request, method, &[Right::KeysRead]).await?;
         let (tenant, from, to) = self.desk.answer(&call, notifications::preview(request.get_ref(), call.now))?;
-        let tenant = self.desk.authority().tenant_to_warn(&call, &tenant, Right::KeysRead).await;
+        let tenant = self.desk.authority().tenant(&call, &tenant, Right::KeysRead).await;
         let tenant = self.desk.answer(&call, tenant)?;
         let previewed = self.warnings.preview(&tenant, from, to).await.map_err(error);
         let preview = self.desk.answer(&call, previewed)?;
@@ -94,7 +94,7 @@ impl NotificationService for Notifications {
         let call = self.desk.admit(&request, method, &[Right::KeysWrite]).await?;
         let tenant = convert::name("tenant", &request.get_ref().tenant, TenantId::parse_name);
         let tenant = self.desk.answer(&call, tenant)?;
-        let tenant = self.desk.authority().tenant_to_warn(&call, &tenant, Right::KeysWrite).await;
+        let tenant = self.desk.authority().tenant(&call, &tenant, Right::KeysWrite).await;
         let tenant = self.desk.answer(&call, tenant)?;
         let report = self.desk.answer(&call, self.warnings.run_tenant(tenant).await.map_err(error))?;
         Ok(Response::new(notifications::write_report(&report, !self.warnings.send_mails())))

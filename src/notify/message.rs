@@ -88,17 +88,6 @@ impl Letterhead {
         format!("<{day}.{}.warnings@{}>", subscriber.as_str(), self.domain)
     }
 
-    /// Writes the mail to one subscriber. `one_click` is the https link that unsubscribes (GET asks, POST acts).
-    pub fn compose(
-        &self,
-        digest: &Digest,
-        to: &MailAddress,
-        subscriber: &SubscriberId,
-        one_click: Option<&str>,
-    ) -> Result<Message, ComposeError> {
-        self.address(&self.words(digest)?, digest, to, subscriber, one_click)
-    }
-
     /// What a digest says to everybody who gets it: the same for all but the link, so it is made once.
     pub fn words(&self, digest: &Digest) -> Result<Words, ComposeError> {
         let subject = digest.subject().ok_or(ComposeError::NoKeys)?;
@@ -109,7 +98,7 @@ impl Letterhead {
         Ok(Words { subject, text, html })
     }
 
-    /// Writes the words of a digest to one subscriber.
+    /// Writes the words of a digest to one subscriber. `one_click` is the https link that unsubscribes (GET asks, POST acts).
     pub fn address(
         &self,
         words: &Words,
@@ -258,7 +247,8 @@ mod tests {
 
     fn compose(digest: &Digest, one_click: Option<&str>) -> Result<Message, ComposeError> {
         let to = MailAddress::parse("ops@example.org").expect("an address");
-        letterhead("Claviger <o'keys+a@Example.com>")?.compose(digest, &to, &subscriber(), one_click)
+        let letterhead = letterhead("Claviger <o'keys+a@Example.com>")?;
+        letterhead.address(&letterhead.words(digest)?, digest, &to, &subscriber(), one_click)
     }
 
     fn header<'m>(message: &'m Message, name: &str) -> &'m str {
@@ -335,8 +325,9 @@ mod tests {
         for to in ["root@localhost", "o'neill@EXAMPLE.com", "a!#$%&'*+-/=?^_`{|}~@x.y", "a@xn--mnchen-3ya.de", "1@2.c"]
         {
             let to = MailAddress::parse(to).expect("an address");
-            let mail =
-                letterhead("keys@example.com").expect("one").compose(&digest(&[20], 1), &to, &subscriber(), None);
+            let (letterhead, digest) = (letterhead("keys@example.com").expect("one"), digest(&[20], 1));
+            let words = letterhead.words(&digest).expect("words");
+            let mail = letterhead.address(&words, &digest, &to, &subscriber(), None);
             assert_eq!(header(&mail.expect("a mail"), "To"), to.as_str());
         }
     }

@@ -48,7 +48,7 @@ impl Bookkeeping {
 }
 
 pub(super) async fn insert(database: &impl ConnectionTrait, events: &[AuditEvent]) -> Result<(), StoreError> {
-    for some in events.chunks(limits::AUDIT_EVENTS_PER_STATEMENT) {
+    for some in events.chunks(limits::ROWS_PER_STATEMENT) {
         let rows = Entity::insert_many(some.iter().map(columns));
         within(rows.exec_without_returning(database)).await?;
     }

@@ -30,7 +30,6 @@ use super::{
     error::within,
     row::{self, Row, column},
     subscribers::is_subscriber,
-    warned_keys::count,
 };
 
 /// Which deliveries to list.
@@ -117,7 +116,7 @@ impl Store {
 
     /// How many deliveries of a tenant, or of all, are still to be sent.
     pub async fn open_deliveries(&self, tenant: Option<&TenantId>, now: Time) -> Result<u64, StoreError> {
-        count(&self.readers, Entity::find().filter(open(tenant)).filter(Column::EndTime.gt(now))).await
+        row::count(&self.readers, Entity::find().filter(open(tenant)).filter(Column::EndTime.gt(now))).await
     }
 
     /// Looks once more, right before sending.

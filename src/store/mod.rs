@@ -51,7 +51,7 @@ pub use notifications::NotificationFilter;
 pub use purge::Purged;
 pub use replays::Replay;
 pub use slots::Slot;
-pub use subscribers::{NewSubscriberIds, SubscriberPage};
+pub use subscribers::SubscriberPage;
 pub use target::Target;
 pub use warned_keys::{Due, Ends, WarnedCursor, WarnedKey, WarnedPage};
 pub use warned_tenants::DueTenant;

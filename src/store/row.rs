@@ -1,6 +1,8 @@
 //! Reads rows one by one, so that a row which breaks the rules names itself and spoils no other (reliability.md R25).
 
-use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, QueryResult, QueryTrait, Select};
+use sea_orm::{
+    ConnectionTrait, EntityTrait, FromQueryResult, QueryResult, QuerySelect, QueryTrait, Select, sea_query::Expr,
+};
 
 use crate::domain::owner::OwnerState;
 
@@ -55,6 +57,17 @@ where
     E::Model: Row,
 {
     fetch(database, query).await?.first().map(read::<E::Model>).transpose()
+}
+
+/// How many rows there are.
+pub(super) async fn count<E: EntityTrait>(
+    database: &impl ConnectionTrait,
+    query: Select<E>,
+) -> Result<u64, StoreError> {
+    let query = query.select_only().expr_as(Expr::cust("COUNT(*)"), "count");
+    let rows = fetch(database, query).await?;
+    let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get("", "count"))?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Reads one row.

@@ -21,9 +21,6 @@ use super::{
     error::within,
 };
 
-/// Random ids for subscribers that have none yet.
-pub type NewSubscriberIds = Vec<SubscriberId>;
-
 /// A page of subscribers, ordered by folded address.
 #[derive(Debug, Default)]
 pub struct SubscriberPage {
@@ -87,7 +84,7 @@ impl Bookkeeping {
         &self,
         tenant: &TenantId,
         addresses: &[MailAddress],
-        ids: NewSubscriberIds,
+        ids: Vec<SubscriberId>,
         now: Time,
     ) -> Result<Vec<(SubscriberId, MailAddress)>, StoreError> {
         let known = OnConflict::columns([Column::TenantId, Column::Folded]).do_nothing().to_owned();

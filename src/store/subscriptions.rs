@@ -54,7 +54,7 @@ impl Write {
         addresses: &[&MailAddress],
     ) -> Result<HashMap<String, Time>, StoreError> {
         let mut found = HashMap::new();
-        for some in addresses.chunks(limits::USER_GROUP_MEMBERS_PER_STATEMENT) {
+        for some in addresses.chunks(limits::ROWS_PER_STATEMENT) {
             let sql = format!(
                 "SELECT folded, MIN(unsubscribe_time) AS since FROM user_group_member
                  WHERE tenant_id = $1 AND unsubscribe_time IS NOT NULL AND folded IN ({}) GROUP BY folded",
@@ -72,7 +72,7 @@ impl Write {
 
     /// Forgets that the mail server refused these addresses of a tenant: they get its mails again.
     pub async fn clear_refusals(&self, tenant: &TenantId, addresses: &[MailAddress]) -> Result<(), StoreError> {
-        for some in addresses.chunks(limits::USER_GROUP_MEMBERS_PER_STATEMENT) {
+        for some in addresses.chunks(limits::ROWS_PER_STATEMENT) {
             let sql = format!(
                 "UPDATE subscriber SET refusals = 0, refusal = '', refuse_time = NULL
                  WHERE tenant_id = $1 AND refusals > 0 AND folded IN ({})",

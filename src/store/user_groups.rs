@@ -25,7 +25,6 @@ use super::{
     },
     error::within,
     row::{self, Row, column},
-    warned_keys::count,
 };
 
 /// One row for each member, and one for a group without any. Ends with the condition on `g`.
@@ -79,7 +78,7 @@ impl Write {
 
     /// How many user groups a tenant has.
     pub async fn user_group_count(&self, tenant: &TenantId) -> Result<u64, StoreError> {
-        count(&self.transaction, Entity::find().filter(Column::TenantId.eq(tenant.as_str()))).await
+        row::count(&self.transaction, Entity::find().filter(Column::TenantId.eq(tenant.as_str()))).await
     }
 
     /// Stores a new user group with its members. The id must be free, and the tenant there.
@@ -124,7 +123,7 @@ impl Write {
     async fn insert_members(&self, group: &UserGroup) -> Result<(), StoreError> {
         let rows: Vec<_> =
             (0_i16..).zip(&group.members).map(|(position, one)| member_row(group, position, one)).collect();
-        for some in rows.chunks(limits::USER_GROUP_MEMBERS_PER_STATEMENT) {
+        for some in rows.chunks(limits::ROWS_PER_STATEMENT) {
             let insert = member::Entity::insert_many(some.iter().cloned());
             within(insert.exec_without_returning(&self.transaction)).await?;
         }

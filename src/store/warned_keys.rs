@@ -4,8 +4,7 @@
 //! hold them together.
 
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QueryResult, QuerySelect, QueryTrait, Select,
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, Select,
     sea_query::{Expr, ExprTrait as _},
 };
 
@@ -139,7 +138,7 @@ impl Store {
 
     /// How many keys there are to warn about.
     pub async fn warned_key_count(&self, due: &Due) -> Result<u64, StoreError> {
-        count(&self.readers, Entity::find().filter(warned(due))).await
+        row::count(&self.readers, Entity::find().filter(warned(due))).await
     }
 
     /// Whether some key has expired and still counts as live in the schema.
@@ -222,19 +221,4 @@ fn understood(row: &QueryResult) -> Option<WarnedKey> {
 /// One row that breaks the rules must not keep the others from being warned about.
 fn readable(read: Result<Key, StoreError>) -> Option<Key> {
     read.map_err(|error| tracing::error!(%error, "a key can't be understood; it is passed over")).ok()
-}
-
-pub(super) async fn count<E: EntityTrait>(
-    database: &impl ConnectionTrait,
-    query: Select<E>,
-) -> Result<u64, StoreError> {
-    #[derive(FromQueryResult)]
-    struct Counted {
-        count: i64,
-    }
-    let backend: DbBackend = database.get_database_backend();
-    let query = query.select_only().expr_as(Expr::cust("COUNT(*)"), "count");
-    let row = within(database.query_one_raw(query.build(backend))).await?;
-    let counted = row.map(|row| Counted::from_query_result(&row, "")).transpose()?;
-    Ok(counted.map_or(0, |counted| u64::try_from(counted.count).unwrap_or(0)))
 }

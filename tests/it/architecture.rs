@@ -2,123 +2,12 @@
 //!
 //! Comments, texts in quotes and `#[cfg(test)]` modules don't count.
 
+mod house;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A module of `src/` and what it may know of the others: a module, or one type of it as `module::Type`.
-struct Room {
-    name: &'static str,
-    knows: &'static [&'static str],
-    /// Which of [`GUARDED`] it may use.
-    uses: &'static [&'static str],
-}
-
-/// Modules that hold an edge of the process: what time it is and chance. Everything but `domain` may know them.
-const EDGES: [&str; 2] = ["clock", "random"];
-
-/// `domain` knows nobody. `store` knows domain. `verify`, `authority` and `notify` know domain and store. `grpc` knows those
-/// three, of the store only plain types; `http` too, without the store. `app` knows all.
-const HOUSE: [Room; 17] = [
-    Room { name: "domain", knows: &[], uses: &[] },
-    Room { name: "clock", knows: &["domain"], uses: &[] },
-    Room { name: "random", knows: &[], uses: &[] },
-    Room { name: "config", knows: &["domain"], uses: &["clap", "tracing_subscriber"] },
-    Room { name: "data_folder", knows: &["domain"], uses: &[] },
-    Room { name: "proto", knows: &[], uses: &["tonic"] },
-    Room { name: "store", knows: &["domain"], uses: &["tokio", "sea_orm", "sqlx", "claviger_migrations"] },
-    Room { name: "verify", knows: &["domain", "store"], uses: &["tokio"] },
-    Room { name: "authority", knows: &["domain", "store"], uses: &["tokio"] },
-    Room {
-        name: "notify",
-        knows: &[
-            "domain",
-            "store",
-            "metrics",
-            "config::MailServer",
-            "config::MailSettings",
-            "config::Sender",
-            "config::Encryption",
-            "config::Credentials",
-        ],
-        uses: &["tokio", "lettre", "minijinja"],
-    },
-    Room {
-        name: "grpc",
-        knows: &[
-            "domain",
-            "verify",
-            "authority",
-            "notify",
-            "proto",
-            "telemetry",
-            "store::DeliveryFilter",
-            "store::KeyFilter",
-            "store::KeyStateFilter",
-            "store::NotificationFilter",
-            "store::StoreError",
-        ],
-        uses: &["tokio", "tonic", "hyper"],
-    },
-    Room { name: "http", knows: &["domain", "verify", "authority", "metrics"], uses: &["tokio", "hyper", "axum"] },
-    Room { name: "metrics", knows: &["domain"], uses: &["opentelemetry", "prometheus"] },
-    Room {
-        name: "jobs",
-        knows: &["domain", "authority", "notify", "metrics"],
-        uses: &["tokio", "tokio_cron_scheduler"],
-    },
-    Room { name: "telemetry", knows: &["config", "proto"], uses: &["tonic", "opentelemetry", "tracing_subscriber"] },
-    Room {
-        name: "app",
-        knows: &[
-            "domain",
-            "store",
-            "verify",
-            "authority",
-            "notify",
-            "grpc",
-            "http",
-            "metrics",
-            "jobs",
-            "config",
-            "data_folder",
-        ],
-        uses: &["tokio", "tokio_cron_scheduler", "tonic"],
-    },
-    Room { name: "main", knows: &["app", "config", "telemetry"], uses: &["clap", "tokio"] },
-];
-
-/// Outside crates with a reserved place; a name also stands for every crate that it starts, as `tonic_types`.
-const GUARDED: [&str; 14] = [
-    "axum",
-    "claviger_migrations",
-    "clap",
-    "hyper",
-    "lettre",
-    "minijinja",
-    "opentelemetry",
-    "prometheus",
-    "sea_orm",
-    "sqlx",
-    "tokio_cron_scheduler",
-    "tokio",
-    "tonic",
-    "tracing_subscriber",
-];
-
-/// What the pure and synchronous part can't contain.
-const IMPURE: [&str; 11] = [
-    "async",
-    "await",
-    "SystemTime",
-    "Instant",
-    "Utc::now",
-    "Local::now",
-    "std::fs",
-    "std::env",
-    "std::thread",
-    "futures",
-    "tracing",
-];
+use house::{EDGES, GUARDED, HOUSE, IMPURE};
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

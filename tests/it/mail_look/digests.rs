@@ -147,7 +147,8 @@ pub fn mail(digest: &Digest) -> Message {
     let to = MailAddress::parse("ops@acme.example").expect("an address");
     let subscriber = SubscriberId::from_random([5; 16]);
     let stop = "https://keys.acme.example/unsubscribe/opaque";
-    letterhead.compose(digest, &to, &subscriber, Some(stop)).expect("a mail")
+    let words = letterhead.words(digest).expect("words");
+    letterhead.address(&words, digest, &to, &subscriber, Some(stop)).expect("a mail")
 }
 
 /// As an independent parser reads it.
