@@ -1,6 +1,6 @@
 //! Compiles `proto/` without protoc, and keeps the descriptors for reflection and for the tests.
 
-use std::{env, error::Error, fs, path::Path};
+use std::{env, error::Error, ffi::OsString, fs, path::Path};
 
 const PROTOS: [&str; 8] =
     ["audit", "error", "key", "notification", "service_user", "tenant", "user_group", "verification"];
@@ -11,8 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true).open_files(files)?;
     let descriptors = compiler.file_descriptor_set();
-    #[expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts by variables")]
-    let out = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+    let out = variable("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
     // Encoded by the compiler, because prost would drop the google.api annotations.
     fs::write(Path::new(&out).join("claviger.binpb"), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
@@ -20,6 +19,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".google.rpc", "::tonic_types::pb")
         // These hold a secret; `proto` says how they print.
         .skip_debug([".claviger.v1.VerifyRequest", ".claviger.v1.CreateKeyResponse", ".claviger.v1.RotateKeyResponse"])
+        .build_server(variable("CARGO_FEATURE_SERVER").is_some())
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts by variables")]
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name)
 }

@@ -1,5 +1,7 @@
 //! Wiring: what is started in which order, and stopped in which.
 
+mod installation;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,30 +17,31 @@ use tonic_health::server::HealthReporter;
 use crate::authority::{
     Authority, AuthorityError,
     call::own_event,
-    first_start::{CheckError, FirstStart, PepperError, check_peppers, first_start, register_current_pepper},
+    first_start::{FirstStart, PepperError},
     keys::Created,
-    root_key,
 };
 use crate::clock::Clock;
 use crate::config::{MailSettings, Settings};
-use crate::data_folder::{DataFolder, DataFolderError, read_peppers, read_secret};
-use crate::domain::{
-    audit::event_id,
-    ids::{ServiceUserName, TenantId},
-    limits,
-    pepper::Peppers,
-    unsubscribe::Links,
-};
+use crate::data_folder::{DataFolder, DataFolderError};
+use crate::domain::{audit::event_id, ids::TenantId, limits, pepper::Peppers, unsubscribe::Links};
 use crate::metrics::{Metrics, MetricsError};
 use crate::notify::{PostOffice, PostOfficeError, Warnings};
-use crate::store::{Store, StoreError, Target};
-use crate::verify::{Verifier, mirror::Mirror, refresh::Refresher, rehash::RehashQueue, usage::Usage};
-use crate::{grpc, http, jobs, random};
+use crate::store::{Store, StoreError};
+use crate::verify::{
+    Verifier,
+    mirror::Mirror,
+    recogniser::Recogniser,
+    refresh::{EndAgain, Refresher},
+    rehash::RehashQueue,
+    tally::Tally,
+    usage::Usage,
+};
+use crate::{grpc, http, jobs, random, replicas};
 
 pub use crate::authority::root_key::generate as generate_root_key;
 pub use crate::grpc::health::check as healthcheck;
+pub use installation::{add_root_key, migrate, target};
 
-const APPLICATION_NAME: &str = "claviger";
 /// How long the scheduler and the last bookkeeping may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -82,20 +85,15 @@ pub enum AppError {
     /// Mails.
     #[error("mails can't be sent as the settings say: {0}")]
     PostOffice(#[from] PostOfficeError),
+    /// This process couldn't be named.
+    #[error(transparent)]
+    Random(#[from] random::NoRandomness),
     /// Jobs.
     #[error("the scheduler can't be started: {0}")]
     Jobs(#[from] JobSchedulerError),
     /// Reflection.
     #[error("the descriptors can't be read: {0}")]
     Reflection(#[from] grpc::ReflectionError),
-}
-
-/// An open installation: data folder, database, peppers.
-struct Installation {
-    folder: DataFolder,
-    store: Store,
-    peppers: Peppers,
-    first_start: FirstStart,
 }
 
 /// A running service.
@@ -117,28 +115,29 @@ pub struct Running {
     changes: TaskTracker,
     /// Runs of the warnings.
     runs: TaskTracker,
+    /// Ends when this replica is no longer listed.
+    listed: JoinHandle<()>,
     scheduler: tokio_cron_scheduler::JobScheduler,
-}
-
-/// Where the database is.
-#[must_use]
-pub fn target(settings: &Settings, folder: &DataFolder) -> Target {
-    match &settings.database_url {
-        Some(url) => Target::Postgres { url: url.reveal().to_owned() },
-        None => Target::Sqlite { file: folder.sqlite_file() },
-    }
 }
 
 /// Starts everything; answers when Verify can be answered.
 pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppError> {
     let (listener, address) = listen("CLAVIGER_LISTEN", settings.listen).await?;
     let (http_listener, http_address) = listen("CLAVIGER_HTTP_LISTEN", settings.http_listen).await?;
-    let installation = open(settings, &clock).await?;
+    let installation = installation::open(settings, &clock).await?;
     let (stop_serving, stop_everything) = (CancellationToken::new(), CancellationToken::new());
     let (store, peppers) = (installation.store, Arc::new(installation.peppers));
     let (metrics, links) = (Arc::new(Metrics::new()?), Arc::new(Links::new(&peppers)));
 
-    let (mirror, refresher) = loaded_mirror(&store, &clock, &stop_everything).await;
+    let tally = Arc::new(Tally::default());
+    tally.show(&metrics);
+    let own = replicas::name_this_process()?;
+    let (changes, runs) = (TaskTracker::new(), TaskTracker::new());
+    let authority = Authority::new(store.clone(), Arc::clone(&peppers), clock.clone(), changes.clone(), own.clone());
+    let (mirror, refresher) = loaded_mirror(&store, &peppers, &clock, &metrics, &authority, &stop_everything).await;
+    let bound = settings.staleness_bound;
+    let listed = replicas::join(&store, own, refresher.clone(), bound, stop_everything.clone()).await;
+    replicas::observe(&metrics, &store, refresher.clone());
     let rehash = Arc::new(RehashQueue::new(Arc::clone(&peppers), &store.pepper_registrations().await?));
     let usage = Arc::new(Usage::new(store.clone(), clock.clone()));
     let verifier = Arc::new(Verifier::new(
@@ -148,12 +147,11 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         Arc::clone(&rehash),
         Arc::clone(&usage),
         clock.clone(),
-        settings.staleness_bound,
+        bound,
+        Recogniser::new(&random::bytes()?),
     ));
-    let (changes, runs) = (TaskTracker::new(), TaskTracker::new());
     let post =
         settings.mail.as_ref().map(|mail| post_office(settings, mail, address, Arc::clone(&links))).transpose()?;
-    let authority = Authority::new(store.clone(), peppers, clock.clone(), changes.clone());
     let warnings =
         Warnings::new(store.clone(), clock.clone(), Arc::clone(&metrics), post, runs.clone(), stop_serving.clone());
     let scheduler = jobs::start(authority.clone(), warnings.clone(), Arc::clone(&metrics)).await?;
@@ -166,9 +164,10 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
 
     let (health, health_service) = grpc::health::service();
     let reporting = stop_everything.child_token();
-    in_background(&reporting, grpc::health::report(health.clone(), Arc::clone(&verifier), refresher));
-    let routes = grpc::routes(&verifier, &authority, &warnings, &clock, health_service)?;
-    let serving = tokio::spawn(grpc::server::serve(listener, routes, stop_serving.clone()));
+    in_background(&reporting, grpc::health::report(health.clone(), Arc::clone(&verifier), refresher.clone()));
+    let services =
+        grpc::services(&verifier, &refresher, &tally, &authority, &warnings, &clock, &stop_serving, health_service)?;
+    let serving = tokio::spawn(grpc::server::serve(listener, services, stop_serving.clone()));
     let http_routes = http::routes(verifier, authority.clone(), metrics, links);
     let serving_http = tokio::spawn(http::server::serve(http_listener, http_routes, stop_serving.clone()));
     let (folder, first_start) = (installation.folder, installation.first_start);
@@ -189,18 +188,34 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         stop_everything,
         changes,
         runs,
+        listed,
         scheduler,
     })
 }
 
-async fn loaded_mirror(store: &Store, clock: &Clock, stop: &CancellationToken) -> (Arc<Mirror>, Refresher) {
-    let mirror = Arc::new(Mirror::default());
-    let mut refresher = Refresher::start(Arc::clone(&mirror), store.feed(), clock.clone(), stop.clone());
+async fn loaded_mirror(
+    store: &Store,
+    peppers: &Arc<Peppers>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+    authority: &Authority,
+    stop: &CancellationToken,
+) -> (Arc<Mirror>, Refresher) {
+    let mirror = Arc::new(Mirror::new(Arc::clone(peppers)));
+    let (feed, metrics, end_again) = (store.feed(), Arc::clone(metrics), end_again(authority.clone()));
+    let mut refresher = Refresher::start(Arc::clone(&mirror), feed, clock.clone(), metrics, end_again, stop.clone());
     while refresher.position().is_none() {
         refresher.looked().await;
     }
-    tracing::info!(keys = mirror.len(), "the mirror is loaded");
     (mirror, refresher)
+}
+
+/// Lends the mirror's task the use case that it may not know.
+fn end_again(authority: Authority) -> EndAgain {
+    Box::new(move |ends| {
+        let authority = authority.clone();
+        Box::pin(async move { authority.end_again(&ends).await.map_err(|error| error.to_string()) })
+    })
 }
 
 impl Running {
@@ -263,7 +278,12 @@ impl Running {
             tracing::warn!("a change was still running at the end; the database will finish or undo it whole");
         }
         self.stop_everything.cancel();
-        if timeout(LAST_WORDS, self.store.close()).await.is_err() {
+        let leave = async {
+            // Never fails: the task neither panics nor is aborted.
+            let _ = self.listed.await;
+            self.store.close().await;
+        };
+        if timeout(LAST_WORDS, leave).await.is_err() {
             tracing::warn!("the database could not be left in time");
         }
     }
@@ -276,67 +296,6 @@ async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListen
         Ok((listener, bound))
     };
     listening.await.map_err(|cause| AppError::Listen { setting, address, cause })
-}
-
-/// `claviger migrate`.
-pub async fn migrate(settings: &Settings) -> Result<u32, AppError> {
-    let folder = DataFolder::open(&settings.data, settings.database_url.is_none())?;
-    Ok(Store::migrate(&target(settings, &folder)).await?)
-}
-
-/// `claviger root-key`.
-pub async fn add_root_key(settings: &Settings, clock: &Clock) -> Result<Created, AppError> {
-    let installation = open(settings, clock).await?;
-    let created = root_key::add(&installation.store, installation.peppers.current(), clock.now()).await?;
-    installation.store.close().await;
-    Ok(created)
-}
-
-async fn open(settings: &Settings, clock: &Clock) -> Result<Installation, AppError> {
-    let folder = DataFolder::open(&settings.data, settings.database_url.is_none())?;
-    let target = target(settings, &folder);
-    Store::prepare_schema(&target).await?;
-    let store = Store::connect(&target, APPLICATION_NAME).await?;
-    if let Some(time) = store.feed().look().await?.database_time {
-        clock.follow(time);
-    }
-    let peppers = peppers(settings, &folder, &store).await?;
-    let prepared = settings.root_key_file.as_deref().map(read_secret).transpose()?;
-    let keep = |secret: &_| folder.keep_root_key(secret).map_err(|error| error.to_string());
-    let first_start = first_start(&store, peppers.current(), prepared, clock.now(), keep).await;
-    settle_root_keys(&folder, &store, first_start.is_ok()).await?;
-    let first_start = first_start?;
-    check_peppers(&store, &peppers, clock.now()).await.map_err(|error| match error {
-        CheckError::Pepper(error) => AppError::Pepper(error),
-        CheckError::Store(error) => AppError::Store(error),
-    })?;
-    register_current_pepper(&store, &peppers, clock.now()).await?;
-    Ok(Installation { folder, store, peppers, first_start })
-}
-
-/// A pepper is generated only while the database knows none: later a missing one is a mistake, not a first start.
-async fn peppers(settings: &Settings, folder: &DataFolder, store: &Store) -> Result<Peppers, AppError> {
-    let file = settings.pepper_file.clone().unwrap_or_else(|| folder.pepper_file());
-    if settings.pepper_file.is_none() && !file.exists() {
-        if let Some((id, _)) = store.pepper_registrations().await?.pop() {
-            return Err(AppError::NoPepper { file, id: id.as_str().to_owned() });
-        }
-        folder.generate_pepper()?;
-    }
-    Ok(read_peppers(&file)?)
-}
-
-/// Secrets that were kept aside, by this start or one that died: those that were committed become `root.key`. The others
-/// are thrown away only when it is `certain` that nobody's first start is still under way.
-async fn settle_root_keys(folder: &DataFolder, store: &Store, certain: bool) -> Result<(), AppError> {
-    for secret in folder.pending_root_keys()? {
-        match store.key(&ServiceUserName::root().key(secret.key_id())).await? {
-            Some(_) => folder.confirm_root_key(&secret)?,
-            None if certain => folder.discard_root_key(&secret)?,
-            None => {}
-        }
-    }
-    Ok(())
 }
 
 /// How mails are written and sent. Without a public endpoint they name the address that this process listens on.

@@ -13,9 +13,11 @@
 //! | [`authority`] | Who may change what, and what happens then? One file per resource. |
 //! | [`grpc`] | How do callers speak to us? The only user of tonic's server. |
 //! | [`http`] | How do probes, Prometheus and unsubscribe links reach us? The only user of axum. |
+//! | [`replicas`] | Who are we among the replicas, and how far is each? |
 //! | [`app`] | What is started and stopped in which order? |
 //! | [`config`], [`data_folder`], [`telemetry`], [`metrics`], [`jobs`], [`clock`], [`random`] | The edges: settings, files, logs, counts, bells, time, chance. |
 //! | [`proto`] | The contract, generated from `proto/`. |
+//! | [`client`] | How does a backend ask, from memory of its own? Knows only the contract; can be built alone. |
 //!
 //! Data flows one way: bytes → `grpc::convert` → `domain` → `authority` → `store` → database; and back by another road:
 //! `store::Feed` → `verify::refresh` → `verify::mirror` → Verify. `grpc` never reads the database; Verify never writes.
@@ -51,33 +53,64 @@
 //!
 //! ## Walk: Verify
 //!
-//! [`domain::secret::Secret::parse`] refuses what cannot be a key: MALFORMED, without a look-up.
-//! [`verify::mirror::Mirror::look_up`] joins key, service user and tenant under one short lock. The digest is compared in
-//! constant time. If nothing matched, [`verify::refresh::Refresher::refresh`] waits for one look at the feed that everybody
-//! shares, and the mirror is asked again. [`verify::verdict::judge`] decides, purely, in the order of the contract. A VALID
-//! verdict is noted in memory; [`verify::usage`] writes it later, beside the key.
+//! [`grpc::server`] has handed the connection to one of the cores, each a thread with a runtime of its own, which carries a
+//! Verify from its bytes to its answer: no router, no other task, no lock held across anything. [`grpc::caller::Gate`] knows
+//! the caller by the same look-up as any key. [`domain::secret::PresentedSecret::parse`] refuses what cannot be a key:
+//! MALFORMED, without a look-up. [`verify::mirror::Mirror::look_up`] finds the key's [`verify::record`], one allocation with
+//! everything a verdict needs, and through it the cells of its [`verify::owners`]. A secret that has opened the key before is
+//! recognised ([`verify::recogniser`]); any other is digested, and the digest compared in constant time. If nothing matched,
+//! [`verify::refresh::Refresher::refresh`] waits for one look at the feed that everybody shares, and the mirror is asked
+//! again. [`verify::verdict::judge`] decides, purely, in the order of the contract. [`verify::tally`] counts for each core
+//! apart. A VALID verdict is noted in memory; [`verify::usage`] writes it later, beside the key. Calls that reach the
+//! database run beside, in the runtime that accepts.
 //!
 //! ## Walk: a change on another replica
 //!
 //! It commits under revision n. Within a second, or at once when somebody asks about a secret it doesn't know, this
 //! replica's [`verify::refresh`] task looks: revision row (and PostgreSQL's clock, which [`clock::Clock`] follows), then the
-//! rows above what it has seen, owners before keys, page by page. A row that can't be understood is put aside with an alarm
-//! and stops nobody. When all are in, the position moves to n, and `as_of` to the start of the look.
+//! rows above what it has seen, owners before keys, page by page; each page goes in only after the database was asked
+//! whether it still has what this replica saw before (if not, it lost writes: [`verify::refresh`]). A row that can't be
+//! understood is put aside with an alarm and stops nobody. When all are in, the position moves to n, and `as_of` to the start
+//! of the look.
+//!
+//! ## Features
+//!
+//! `client` is the client alone (`default-features = false, features = ["client"]`), with nothing of the server and its
+//! database, mail and telemetry; `server` is everything else, and the program.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "server"), allow(rustdoc::broken_intra_doc_links, reason = "the map is of the whole house"))]
 
+#[cfg(feature = "server")]
 pub mod app;
+#[cfg(feature = "server")]
 pub mod authority;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
 pub mod clock;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod data_folder;
+#[cfg(feature = "server")]
 pub mod domain;
+#[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
 pub mod jobs;
+#[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
 pub mod notify;
 pub mod proto;
 pub mod random;
+#[cfg(feature = "server")]
+pub mod replicas;
+#[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
 pub mod verify;

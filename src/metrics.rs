@@ -6,18 +6,18 @@
 use std::collections::HashMap;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Gauge, Meter, MeterProvider};
+use opentelemetry::metrics::{AsyncInstrument, Counter, Gauge, Meter, MeterProvider};
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
 
-use crate::domain::{Time, ids::TenantId, limits};
+use crate::domain::{Revision, Time, ids::TenantId, limits};
 
 /// The instruments. Cheap to use from anywhere; read as text by [`Metrics::text`].
 pub struct Metrics {
     registry: Registry,
     /// Dropping it would end the counting.
-    _provider: SdkMeterProvider,
+    provider: SdkMeterProvider,
     runs: Counter<u64>,
     last_success: Gauge<f64>,
     planned: Counter<u64>,
@@ -25,6 +25,7 @@ pub struct Metrics {
     unsubscribed: Gauge<u64>,
     waiting: Gauge<u64>,
     expired: Counter<u64>,
+    forks: Counter<u64>,
     /// Tenants that had expiring keys and nobody to tell when they were last looked at.
     nobody_to_tell: Mutex<HashMap<TenantId, Time>>,
 }
@@ -96,8 +97,9 @@ impl Metrics {
                 .with_description("Mails of today that were still to be sent when a run ended.")
                 .build(),
             expired: counter(&meter, "claviger_keys_expired", "Keys whose end was recorded."),
+            forks: counter(&meter, "claviger_forks", "Times that the database was found to have lost writes."),
             nobody_to_tell: Mutex::default(),
-            _provider: provider,
+            provider,
         };
         metrics.begin();
         Ok(metrics)
@@ -110,6 +112,7 @@ impl Metrics {
         MailResult::ALL.into_iter().for_each(|result| self.mails(result, 0));
         self.planned(0);
         self.expired(0);
+        self.forks.add(0, &[]);
         self.last_success.record(0.0, &[]);
         self.unsubscribed.record(0, &[]);
         self.waiting(0);
@@ -160,14 +163,64 @@ impl Metrics {
         self.unsubscribed.record(tenants.len() as u64, &[]);
     }
 
+    /// From now on shows how far the mirror is, as `revision` says when the metrics are read.
+    pub fn observe_mirror_revision(&self, revision: impl Fn() -> Revision + Send + Sync + 'static) {
+        self.meter()
+            .i64_observable_gauge("claviger_mirror_revision")
+            .with_description("The revision up to which this replica knows every change; 0 = not loaded.")
+            .with_callback(move |observer| observer.observe(revision(), &[]))
+            .build();
+    }
+
+    /// From now on shows how many replicas are live, and how often this one had to begin anew to listen for changes.
+    pub fn observe_replicas(
+        &self,
+        live: impl Fn() -> u64 + Send + Sync + 'static,
+        reconnects: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        self.meter()
+            .u64_observable_gauge("claviger_replicas_live")
+            .with_description("Replicas that may answer Verify, this one included, as of the last heartbeat.")
+            .with_callback(move |observer| observer.observe(live(), &[]))
+            .build();
+        self.meter()
+            .u64_observable_counter("claviger_listener_reconnects")
+            .with_description("How often the connection that tells of changes had to be made anew.")
+            .with_callback(move |observer| observer.observe(reconnects(), &[]))
+            .build();
+    }
+
+    /// From now on shows counts that somebody else keeps: one series for each value of `label`, as `read` gives them.
+    pub fn observe_counts<I: IntoIterator<Item = (&'static str, u64)>>(
+        &self,
+        name: &'static str,
+        description: &'static str,
+        label: &'static str,
+        read: impl Fn() -> I + Send + Sync + 'static,
+    ) {
+        let show = move |observer: &dyn AsyncInstrument<u64>| {
+            read().into_iter().for_each(|(value, count)| observer.observe(count, &[KeyValue::new(label, value)]));
+        };
+        self.meter().u64_observable_counter(name).with_description(description).with_callback(show).build();
+    }
+
     /// Counts keys whose end was recorded.
     pub fn expired(&self, keys: u64) {
         self.expired.add(keys, &[]);
     }
 
+    /// Counts a database that has lost writes.
+    pub fn forked(&self) {
+        self.forks.add(1, &[]);
+    }
+
     /// All of them in Prometheus' text format, version 0.0.4.
     pub fn text(&self) -> Result<String, MetricsError> {
         Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+    }
+
+    fn meter(&self) -> Meter {
+        self.provider.meter("claviger")
     }
 
     fn count_run(&self, succeeded: bool, runs: u64) {
@@ -200,6 +253,7 @@ mod tests {
             ("claviger_mails_total", "counter", 5),
             ("claviger_tenants_without_subscribers", "gauge", 1),
             ("claviger_keys_expired_total", "counter", 1),
+            ("claviger_forks_total", "counter", 1),
         ] {
             assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} in\n{text}");
             assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name} in\n{text}");
@@ -218,7 +272,9 @@ mod tests {
         metrics.mails(MailResult::GivenUp, 1);
         metrics.expired(4);
         metrics.waiting(5);
+        metrics.forked();
         let expected = [
+            "claviger_forks_total 1",
             "claviger_keys_expired_total 4",
             "claviger_mails_total{result=\"given_up\"} 2",
             "claviger_mails_total{result=\"refused\"} 0",

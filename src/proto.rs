@@ -9,6 +9,7 @@ pub mod v1 {
 }
 
 /// Descriptors of every file of `proto/`, as an encoded `google.protobuf.FileDescriptorSet`.
+#[cfg(feature = "server")]
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/claviger.binpb"));
 
 /// Messages that hold a secret print everything else.

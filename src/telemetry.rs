@@ -1,7 +1,10 @@
 //! Logs, and traces by OTLP when an endpoint is set. Never a secret: calls are logged by method, request id and outcome, and
 //! the crates below us that could print a frame are kept quiet whatever the filter says.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
+use std::num::NonZeroU32;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -17,6 +20,19 @@ use crate::config::{LogFormat, Settings};
 
 /// Spans and events of calls.
 const CALLS: &str = "claviger::call";
+/// The calls that are too many to trace each.
+const VERIFICATION: &str = "claviger.v1.VerificationService/";
+/// Which of them are traced. None, as long as telemetry wasn't started.
+static DRAWING: OnceLock<Drawing> = OnceLock::new();
+
+#[derive(Debug, Clone, Copy)]
+enum Drawing {
+    /// Somebody debugs.
+    All,
+    /// Those whose caller traces them; of the others one in so many, or none.
+    Exported { every: Option<NonZeroU32> },
+}
+
 /// Crates that print frames, statements, headers or mails at TRACE, or chatter: kept quiet whatever the filter says.
 const QUIET: [&str; 11] = [
     "h2",
@@ -52,7 +68,9 @@ pub enum TelemetryError {
 pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
     let quiet = Targets::new().with_default(LevelFilter::TRACE);
     let quiet = quiet.with_targets(QUIET.map(|name| (name, LevelFilter::WARN)));
-    let filter = EnvFilter::new(&settings.log).and(quiet);
+    let filter = EnvFilter::new(&settings.log);
+    let debugs_calls = filter.max_level_hint().is_none_or(|level| level >= LevelFilter::DEBUG);
+    let filter = filter.and(quiet);
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.log_format {
@@ -70,6 +88,11 @@ pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
             .with_filter(Targets::new().with_target(CALLS, LevelFilter::DEBUG))
     });
     tracing_subscriber::registry().with(lines).with(spans).try_init()?;
+    if debugs_calls {
+        DRAWING.get_or_init(|| Drawing::All);
+    } else if settings.export_traces {
+        DRAWING.get_or_init(|| Drawing::Exported { every: settings.trace_every });
+    }
     std::panic::set_hook(Box::new(|panic| {
         // The payload may quote user input; where it happened is enough to find it.
         let place = panic.location().map_or_else(String::new, ToString::to_string);
@@ -95,11 +118,15 @@ impl Drop for Telemetry {
 }
 
 /// The span of a call, with the caller's W3C trace context as parent. Only control-plane calls are at INFO: Verify, health
-/// and reflection cost no line unless somebody debugs.
+/// and reflection cost no line unless somebody debugs. Whether a call of VerificationService has one is decided before
+/// anything is built, because a span that is thrown away afterwards costs a fifth of the call (reference/performance.md
+/// 3b): when the caller traces it, and else by ratio.
 #[must_use]
 pub fn call_span(method: &str, request_id: &str, headers: &HeaderMap) -> Span {
     let span = if is_control_plane(method) {
         info_span!(target: CALLS, "call", otel.name = method, otel.kind = "server", request_id)
+    } else if method.starts_with(VERIFICATION) && !is_drawn(headers) {
+        Span::none()
     } else {
         debug_span!(target: CALLS, "call", otel.name = method, otel.kind = "server", request_id)
     };
@@ -114,7 +141,34 @@ pub fn call_span(method: &str, request_id: &str, headers: &HeaderMap) -> Span {
 }
 
 fn is_control_plane(method: &str) -> bool {
-    method.starts_with("claviger.v1.") && !method.starts_with("claviger.v1.VerificationService/")
+    method.starts_with("claviger.v1.") && !method.starts_with(VERIFICATION)
+}
+
+/// Whether this call of VerificationService is traced.
+fn is_drawn(headers: &HeaderMap) -> bool {
+    match DRAWING.get() {
+        None => false,
+        Some(Drawing::All) => true,
+        Some(Drawing::Exported { every }) => match headers.get("traceparent").map(|value| value.as_bytes()) {
+            // The last bit of the flags says whether the caller records it (W3C Trace Context, 3.2.2.5).
+            Some(context) => context
+                .last()
+                .is_some_and(|flags| matches!(flags, b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f')),
+            None => every.is_some_and(next_is_drawn),
+        },
+    }
+}
+
+/// Every so many calls of a thread one is drawn, the first one too: no randomness is needed to pick calls evenly.
+fn next_is_drawn(every: NonZeroU32) -> bool {
+    thread_local! {
+        static CALLS_TO_GO: Cell<u32> = const { Cell::new(0) };
+    }
+    CALLS_TO_GO.with(|to_go| {
+        let left = to_go.get();
+        to_go.set(left.checked_sub(1).unwrap_or(every.get() - 1));
+        left == 0
+    })
 }
 
 /// Notes how a call ended: one line, at DEBUG unless it is of the control plane.

@@ -45,6 +45,9 @@ done
 postgres=$chart/ci/postgres-values.yaml
 refuses "sqlite with two replicas" replicaCount --set replicaCount=2
 refuses "sqlite with a database Secret" database.existingSecret --set database.existingSecret=claviger-database
+refuses "sqlite with a migration Secret" database.migration.existingSecret --set database.migration.existingSecret=owner
+refuses "sqlite with readers" database.readers --set database.readers=4
+refuses "more writers than the service takes" database.writers --values "$postgres" --set database.writers=65
 refuses "postgres without a database Secret" database.existingSecret --values "$postgres" --set database.existingSecret=
 refuses "postgres without a pepper Secret" pepper.existingSecret --values "$postgres" --set pepper.existingSecret=
 refuses "a mail server without a sender" mail --set mail.url=smtps://mail.example.com

@@ -8,6 +8,7 @@
 mod engine;
 mod m20261121_000001_first_schema;
 mod m20261121_000002_warnings;
+mod m20261121_000003_replicas;
 
 use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager, async_trait};
@@ -18,7 +19,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_first_schema::Migration), Box::new(m20261121_000002_warnings::Migration)]
+        vec![
+            Box::new(m20261121_000001_first_schema::Migration),
+            Box::new(m20261121_000002_warnings::Migration),
+            Box::new(m20261121_000003_replicas::Migration),
+        ]
     }
 }
 

@@ -11,6 +11,9 @@ impl Authority {
     pub async fn housekeep(&self) -> Result<Purged, AuthorityError> {
         let now = self.shared.clock.now();
         let mut all = Purged::default();
+        if let Some(replicas) = self.store().replicas() {
+            replicas.purge().await?;
+        }
         for _ in 0..limits::PURGE_BATCHES {
             let bookkeeping = self.store().bookkeeping().await?;
             let replays = bookkeeping.delete_expired_replays(now).await?;
@@ -23,6 +26,7 @@ impl Authority {
             all.deliveries += purged.deliveries;
             all.subscribers += purged.subscribers;
             all.user_groups += purged.user_groups;
+            all.revision_tokens += purged.revision_tokens;
             if purged.is_empty() && replays == 0 {
                 break;
             }

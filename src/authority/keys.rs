@@ -100,7 +100,7 @@ impl Authority {
             return Err(Refusal::KeyLimit { owner: owner.clone(), rotating }.into());
         };
         let pepper = self.shared.peppers.current();
-        write.insert_key(&created.key, slot, &pepper.digest(&created.secret), pepper.id()).await?;
+        write.insert_key(&created.key, slot, &pepper.digest(created.secret.presented()), pepper.id()).await?;
         Ok(())
     }
 

@@ -9,9 +9,11 @@ pub mod call;
 pub mod denials;
 pub mod expiry;
 pub mod first_start;
+pub mod forks;
 pub mod housekeeping;
 pub mod keys;
 pub mod notifications;
+pub mod reach;
 pub mod replays;
 pub mod root_key;
 pub mod rotation;
@@ -26,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
 use crate::clock::Clock;
-use crate::domain::{Refusal, Revision, limits, page::PageTokens, pepper::Peppers};
+use crate::domain::{Refusal, Revision, limits, page::PageTokens, pepper::Peppers, replica::ReplicaId};
 use crate::random::NoRandomness;
 use crate::store::{Store, StoreError, Write};
 
@@ -45,6 +47,7 @@ struct Shared {
     peppers: Arc<Peppers>,
     clock: Clock,
     changes: TaskTracker,
+    replica: ReplicaId,
     denials: Denials,
     page_tokens: PageTokens,
     replay_seal: ReplaySeal,
@@ -71,13 +74,14 @@ pub enum AuthorityError {
 }
 
 impl Authority {
-    /// Puts the parts together. `changes` tracks running changes, so that shutdown can wait for them.
+    /// Puts the parts together. `changes` tracks running changes, so that shutdown can wait for them; `replica` is this
+    /// process.
     #[must_use]
-    pub fn new(store: Store, peppers: Arc<Peppers>, clock: Clock, changes: TaskTracker) -> Self {
+    pub fn new(store: Store, peppers: Arc<Peppers>, clock: Clock, changes: TaskTracker, replica: ReplicaId) -> Self {
         let page_tokens = PageTokens::new(&peppers);
         let replay_seal = ReplaySeal::new(&peppers);
         let denials = Denials::default();
-        let shared = Shared { store, peppers, clock, changes, denials, page_tokens, replay_seal };
+        let shared = Shared { store, peppers, clock, changes, replica, denials, page_tokens, replay_seal };
         Self { shared: Arc::new(shared) }
     }
 

@@ -49,7 +49,7 @@ pub(super) async fn insert(
     let name = KeyName { owner: owner.clone(), id: secret.key_id() };
     let key = Key::create(name, new_root_key()?, None, now)?;
     let slot = write.free_slot(&owner, now).await?.ok_or(Refusal::KeyLimit { owner, rotating: false })?;
-    write.insert_key(&key, slot, &pepper.digest(&secret), pepper.id()).await?;
+    write.insert_key(&key, slot, &pepper.digest(secret.presented()), pepper.id()).await?;
     Ok(Created { key, secret })
 }
 

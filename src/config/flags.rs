@@ -59,9 +59,27 @@ pub struct Flags {
     /// Folder for the SQLite file, the generated pepper and root.key [default: ./claviger-data].
     #[arg(long, global = true, value_name = "FOLDER")]
     data: Option<String>,
-    /// File that holds the database's URL, as postgres://user:password@host/database.
+    /// File that holds the database's URL, as postgres://user:password@host/database?sslmode=verify-full.
     #[arg(long, global = true, value_name = "FILE")]
     database_url_file: Option<String>,
+    /// File that holds the password for PostgreSQL, instead of the URL.
+    #[arg(long, global = true, value_name = "FILE")]
+    database_password_file: Option<String>,
+    /// Connections to PostgreSQL for reading, 1 to 64 [default: 4].
+    #[arg(long, global = true, value_name = "NUMBER")]
+    database_readers: Option<String>,
+    /// Connections to PostgreSQL for changes, 1 to 64 [default: 4].
+    #[arg(long, global = true, value_name = "NUMBER")]
+    database_writers: Option<String>,
+    /// Time to get a connection to PostgreSQL [default: 3s].
+    #[arg(long, global = true, value_name = "DURATION")]
+    database_connect_timeout: Option<String>,
+    /// Time that PostgreSQL gives a statement [default: 3s].
+    #[arg(long, global = true, value_name = "DURATION")]
+    database_statement_timeout: Option<String>,
+    /// Time that PostgreSQL lets a statement wait for a lock [default: 2s].
+    #[arg(long, global = true, value_name = "DURATION")]
+    database_lock_timeout: Option<String>,
     /// File that holds the pepper, and retired ones below it.
     #[arg(long, global = true, value_name = "FILE")]
     pepper_file: Option<String>,
@@ -89,6 +107,9 @@ pub struct Flags {
     /// How long Verify may answer while the database is away [default: 5m].
     #[arg(long, global = true, value_name = "DURATION")]
     staleness_bound: Option<String>,
+    /// Share of the calls of VerificationService that are traced when their callers don't say, 0 to 1 [default: 0.01].
+    #[arg(long, global = true, value_name = "RATIO")]
+    trace_ratio: Option<String>,
     /// What to log, as `info` or `claviger=debug` [default: info].
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
@@ -106,6 +127,12 @@ impl Flags {
             ("insecure", self.insecure.then(|| "true".to_owned())),
             ("data", self.data),
             ("database_url_file", self.database_url_file),
+            ("database_password_file", self.database_password_file),
+            ("database_readers", self.database_readers),
+            ("database_writers", self.database_writers),
+            ("database_connect_timeout", self.database_connect_timeout),
+            ("database_statement_timeout", self.database_statement_timeout),
+            ("database_lock_timeout", self.database_lock_timeout),
             ("pepper_file", self.pepper_file),
             ("root_key_file", self.root_key_file),
             ("smtp_insecure", self.smtp_insecure.then(|| "true".to_owned())),
@@ -115,6 +142,7 @@ impl Flags {
             ("public_endpoint", self.public_endpoint),
             ("public_url", self.public_url),
             ("staleness_bound", self.staleness_bound),
+            ("trace_ratio", self.trace_ratio),
             ("log", self.log),
             ("log_format", self.log_format),
         ];

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use http::Uri;
 
-use crate::domain::{address::MailAddress, limits, text::DisplayName};
+use crate::domain::{
+    address::MailAddress,
+    limits,
+    text::{DisplayName, percent_decoded},
+};
 
 use super::{
     SMTP_URL, parse_flag,
@@ -196,27 +200,9 @@ fn credentials(url: &str, values: &Values) -> Result<Option<Credentials>, String
 fn user_of(url: &str) -> Result<Option<(String, Option<String>)>, String> {
     let said = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(said, _)| said);
     let Some(said) = said else { return Ok(None) };
-    let read = |text| decode(text).filter(|text| !text.is_empty()).ok_or_else(not_a_server);
+    let read = |text| percent_decoded(text).filter(|text| !text.is_empty()).ok_or_else(not_a_server);
     let (user, password) = said.split_once(':').map_or((said, None), |(user, password)| (user, Some(password)));
     Ok(Some((read(user)?, password.map(read).transpose()?)))
-}
-
-/// Decodes `%40` and the like; `None` when a `%` stands for nothing or the text isn't one line of UTF-8.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        bytes.push(digit(digits[0])? << 4 | digit(digits[1])?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
 }
 
 fn parse_connections(text: &str) -> Result<usize, String> {

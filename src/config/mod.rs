@@ -3,6 +3,7 @@
 //! One name for each, everywhere: `--log-format`, `CLAVIGER_LOG_FORMAT`, `log_format` in the file. Every bad one is named at
 //! once, unknown ones are errors. Secrets come from files or variables, never from flags, which every process can read.
 
+mod database;
 mod flags;
 mod mail;
 mod public;
@@ -11,14 +12,16 @@ mod sources;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::Span;
 
-use sources::{Values, environment, file_values, secret_file, variables};
+use sources::{Values, environment, file_values, variables};
 
+pub use database::DatabaseSettings;
 pub use flags::{Arguments, Command, Flags};
 pub use mail::{Credentials, Encryption, MailServer, MailSettings, Sender};
 
@@ -44,8 +47,8 @@ pub struct Settings {
     pub http_listen: SocketAddr,
     /// The data folder.
     pub data: PathBuf,
-    /// PostgreSQL's URL; without it, SQLite in the data folder.
-    pub database_url: Option<DatabaseUrl>,
+    /// PostgreSQL; without it, SQLite in the data folder.
+    pub database: Option<DatabaseSettings>,
     /// The pepper file; without it, a generated one in the data folder.
     pub pepper_file: Option<PathBuf>,
     /// The secret of the first root key.
@@ -64,30 +67,14 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Whether traces are exported by OTLP: when the standard variable for the endpoint is set.
     pub export_traces: bool,
+    /// One in how many calls of VerificationService is traced when its caller doesn't say; `None` = none of them.
+    pub trace_every: Option<NonZeroU32>,
 }
-
-/// A database URL; its debug form hides what may be a password.
-#[derive(Clone)]
-pub struct DatabaseUrl(String);
 
 /// Every bad setting, by name.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct SettingsError(Vec<String>);
-
-impl DatabaseUrl {
-    /// The URL, for the driver alone.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("DatabaseUrl")
-    }
-}
 
 impl Settings {
     /// Reads the process's environment, the file it may name, and `flags`.
@@ -120,9 +107,10 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
     let http_listen = values.get("http_listen", "127.0.0.1:9464", problems, parse_address);
     let insecure = values.get("insecure", "false", problems, parse_flag);
     let staleness_bound = values.get("staleness_bound", "5m", problems, parse_staleness_bound);
+    let trace_every = values.get("trace_ratio", "0.01", problems, parse_trace_ratio);
     let log = values.get("log", "info", problems, parse_filter);
     let log_format = values.get("log_format", "human", problems, parse_log_format);
-    let database_url = database_url(values, problems);
+    let database = database::read(values, problems);
     let mail = mail::read(values, problems);
     let public_endpoint = values.optional("public_endpoint", problems, public::parse_endpoint);
     let public_url = values.optional("public_url", problems, public::parse_url);
@@ -135,13 +123,14 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
         listen: listen?,
         http_listen: http_listen?,
         data: values.path("data").unwrap_or_else(|| PathBuf::from("claviger-data")),
-        database_url: database_url?,
+        database: database?,
         pepper_file: values.path("pepper_file"),
         root_key_file: values.path("root_key_file"),
         mail: mail?,
         public_endpoint: public_endpoint?,
         public_url: public_url?,
         staleness_bound: staleness_bound?,
+        trace_every: trace_every?,
         log: log?,
         log_format: log_format?,
         export_traces,
@@ -154,34 +143,21 @@ fn refuse_without_tls(name: &str, address: SocketAddr) -> Option<String> {
     (!address.ip().is_loopback()).then(|| format!("{name}: {address} {why}"))
 }
 
-/// `Some(None)`: SQLite.
-fn database_url(values: &Values, problems: &mut Vec<String>) -> Option<Option<DatabaseUrl>> {
-    let url = match (values.text(DATABASE_URL), values.text("database_url_file")) {
-        (None, None) => return Some(None),
-        (Some(_), Some(_)) => {
-            problems.push("database_url and database_url_file are both given; choose one".to_owned());
-            return None;
-        }
-        (Some(url), None) => url.to_owned(),
-        (None, Some(file)) => {
-            let read = secret_file("database_url_file", file).map_err(|problem| problems.push(problem));
-            read.ok()?.trim_end().to_owned()
-        }
-    };
-    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-        problems
-            .push("database_url: must start with postgres://; leave it out for SQLite in the data folder".to_owned());
-        return None;
-    }
-    Some(Some(DatabaseUrl(url)))
-}
-
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be an address and a port, as 127.0.0.1:50051 or [::1]:50051".to_owned())
 }
 
 fn parse_flag(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "must be true or false".to_owned())
+}
+
+fn parse_trace_ratio(text: &str) -> Result<Option<NonZeroU32>, String> {
+    let ratio = text.parse().ok().filter(|ratio: &f64| (0.0..=1.0).contains(ratio));
+    let ratio = ratio.ok_or("is not a number from 0 to 1, such as 0.01 for one call in a hundred")?;
+    // A ratio of 0 gives infinity, which is cut to the largest number: told apart so that "never" is never.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast cuts, it never wraps")]
+    let every = NonZeroU32::new((1.0 / ratio).round() as u32);
+    Ok(every.filter(|_| ratio > 0.0))
 }
 
 fn parse_staleness_bound(text: &str) -> Result<Span, String> {

@@ -7,13 +7,19 @@ use std::path::PathBuf;
 use super::{DATABASE_URL, PREFIX, SMTP_URL};
 
 /// The names of all settings, as the file spells them.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 25] = [
     "listen",
     "http_listen",
     "insecure",
     "data",
     DATABASE_URL,
     "database_url_file",
+    "database_password_file",
+    "database_readers",
+    "database_writers",
+    "database_connect_timeout",
+    "database_statement_timeout",
+    "database_lock_timeout",
     "pepper_file",
     "root_key_file",
     SMTP_URL,
@@ -24,6 +30,7 @@ const NAMES: [&str; 18] = [
     "public_endpoint",
     "public_url",
     "staleness_bound",
+    "trace_ratio",
     "log",
     "log_format",
 ];

@@ -44,13 +44,6 @@ impl Caller {
         self.key.owner.tenant == *tenant || self.holds(Right::Admin)
     }
 
-    /// The tenant whose keys Verify may tell this caller about; `None` = any.
-    #[must_use]
-    pub fn verifiable_tenant(&self) -> Option<&TenantId> {
-        let tenant = &self.key.owner.tenant;
-        (!tenant.is_system()).then_some(tenant)
-    }
-
     /// Refuses a caller that may act only on keys of its own service user, when `owner` is another one.
     /// `right` is the one that lifts this.
     pub fn require_owner(&self, owner: &ServiceUserName, right: Right) -> Result<(), Refusal> {

@@ -289,15 +289,3 @@ pub fn check_admin_scopes(tenant: &TenantId, scopes: &[Scope]) -> Result<(), Vec
     let violations: Vec<_> = scopes.iter().enumerate().filter_map(admin).map(wrong).collect();
     if tenant.is_system() || violations.is_empty() { Ok(()) } else { Err(violations) }
 }
-
-/// Whether a key ended so long ago that Verify no longer tells it from one that never was: 30 days after it was revoked,
-/// expired or deleted.
-#[must_use]
-pub fn is_forgotten(key: &Key, now: Time) -> bool {
-    let revoked = match &key.state {
-        KeyState::Revoked { time, .. } => Some(*time),
-        KeyState::Enabled | KeyState::Disabled | KeyState::Expired => None,
-    };
-    let end = [key.delete_time, revoked, key.expire_time].into_iter().flatten().min();
-    end.is_some_and(|end| now >= end + limits::DEAD_KEYS_REMEMBERED)
-}

@@ -68,10 +68,30 @@ pub const HEADER_BYTES: u32 = 16 << 10;
 
 /// Deadline of Verify and BatchVerify.
 pub const VERIFY_DEADLINE: Duration = Duration::from_millis(250);
+/// Questions of one VerifyStream that are judged ahead of the answers that were read; then the stream waits.
+pub const STREAM_IN_FLIGHT: usize = 256;
+/// How often a stream's caller is judged again: at least once a second is promised, also when this is late.
+pub const CALLER_CHECK: Duration = Duration::from_millis(500);
+/// Revocations that are remembered for watchers that come back.
+pub const REVOCATIONS_KEPT: usize = 65_536;
+/// Revocations of one message of WatchRevocations.
+pub const REVOCATIONS_PER_MESSAGE: usize = 1_000;
+/// WatchRevocations that run at once; one more is OVERLOADED.
+pub const WATCHES: usize = 1_000;
+/// A watch without news sends a message this often: below the second that is promised.
+pub const WATCH_HEARTBEAT: Duration = Duration::from_millis(900);
+/// Messages of one watch that wait for their reader.
+pub const WATCH_MESSAGES: usize = 4;
+/// How long a watch waits for its reader to take a message.
+pub const WATCH_PATIENCE: Duration = Duration::from_secs(10);
 /// Deadline of every other call.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// Streams of one connection (tonic's own default is none: reliability.md R31).
 pub const STREAMS_PER_CONNECTION: u32 = 200;
+/// Bytes of one stream that may come before they are read. Of a VerifyStream that isn't read this must be less than what
+/// h2 allows to lie around in small frames (RUSTSEC-2026-0258: 512 KiB, counting a frame as 256 bytes), or it would end the
+/// connection instead of waiting.
+pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 /// Connections of the server.
 pub const CONNECTIONS: usize = 10_000;
 /// Connections from one address.
@@ -89,20 +109,31 @@ pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Changes waiting for their turn in this process; one more is OVERLOADED.
 pub const WAITING_WRITERS: usize = 2_048;
-/// Changes of this process inside PostgreSQL at once; they queue there for the revision row.
+/// Changes of this process inside PostgreSQL at once, unless a setting says; they queue there for the revision row.
 pub const POSTGRES_WRITERS: u32 = 4;
-/// Connections for reading, on either engine.
+/// Connections for reading, on either engine, unless a setting says.
 pub const READERS: u32 = 4;
-/// PostgreSQL `lock_timeout`.
+/// Most readers, and most writers, that can be asked for.
+pub const POOL: u32 = 64;
+/// PostgreSQL `lock_timeout`, unless a setting says; always below the statement timeout, which would hide it.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// PostgreSQL `statement_timeout`.
+/// PostgreSQL `statement_timeout`, unless a setting says.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Shortest timeout of the database that can be asked for.
+pub const SHORTEST_DATABASE_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long one statement may take, getting a connection included, before its answer counts as swallowed by the network.
+/// Below the calls' deadline, so that the caller still hears why; the timeouts of connecting and of a statement stay below.
+pub const DATABASE_PATIENCE: Duration = Duration::from_secs(6);
 /// PostgreSQL `idle_in_transaction_session_timeout`.
 pub const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
-/// Time to get a connection, from the pool or a new one.
+/// Time to get a connection, from the pool or a new one, unless a setting says.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a PostgreSQL connection that comes back to the pool may take to say that it is alive.
 pub const PING: Duration = Duration::from_secs(1);
+/// A PostgreSQL connection this old is replaced: whoever moves the database's name need not cut what leads elsewhere.
+pub const POSTGRES_CONNECTION_LIFE: Duration = Duration::from_secs(60);
+/// PostgreSQL connections are thrown away together, because the server takes no changes, at most this often.
+pub const FAILOVER_SPACING: Duration = Duration::from_secs(1);
 /// How long a change waits for its turn: below the call's deadline, so that it ends OVERLOADED and not too late.
 pub const TURN_WAIT: Duration = Duration::from_secs(8);
 /// How long one process waits for another's migration of the schema.
@@ -130,10 +161,55 @@ pub const REHASH_QUEUE: usize = 10_000;
 /// Retired peppers beside the current one.
 pub const RETIRED_PEPPERS: usize = 15;
 
+/// Characters of a machine's name in the id of a replica.
+pub const HOST_NAME_CHARACTERS: usize = 63;
+/// A replica says how far it is at least this often.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Two heartbeats of one replica are at least this far apart.
+pub const HEARTBEAT_SPACING: Duration = Duration::from_millis(10);
+/// How long a heartbeat, or another statement about replicas, may take.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a replica counts as answering beyond its staleness bound: its last look may be later than its last heartbeat
+/// by the interval, a heartbeat that timed out and a new connection.
+pub const HEARTBEAT_GRACE: Duration = Duration::from_secs(5);
+/// How long the row of a replica that answers no more is kept, in hours.
+pub const DEAD_REPLICAS_KEPT_HOURS: u32 = 1;
+/// Longest `wait_for_replicas`.
+pub const REPLICA_WAIT: Span = Span::seconds(5);
+/// What is left of a call's deadline when it stops waiting for replicas.
+pub const REPLICA_WAIT_MARGIN: Duration = Duration::from_millis(500);
+/// First pause between two looks at the table of replicas while a call waits; each next one is half as long again.
+pub const REPLICA_LOOK_FIRST: Duration = Duration::from_millis(20);
+/// Longest such pause.
+pub const REPLICA_LOOK_LONGEST: Duration = Duration::from_millis(100);
+/// Looks of this process at the table of replicas are at least this far apart, however many calls wait.
+pub const REPLICA_LOOK_SPACING: Duration = Duration::from_millis(5);
+/// How long a connection that is to listen may take to be made.
+pub const LISTEN_CONNECT: Duration = Duration::from_secs(3);
+/// First pause before listening is tried again; each next one is twice as long until an echo was heard.
+pub const LISTEN_RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest such pause.
+pub const LISTEN_RETRY_LONGEST: Duration = Duration::from_secs(1);
+/// Who listens sends itself an echo this often.
+pub const ECHO_INTERVAL: Duration = Duration::from_millis(500);
+/// How long an echo may take to come back. Together with [`ECHO_INTERVAL`] below 2 s: so soon a deaf listener is noticed.
+pub const ECHO_WAIT: Duration = Duration::from_secs(1);
+/// How long PostgreSQL keeps a listener that acknowledges nothing: its `tcp_user_timeout`.
+pub const LISTENER_SILENCE: Duration = Duration::from_secs(10);
+
 /// Distinct refusals counted in memory; more are counted together.
 pub const DENIALS: usize = 10_000;
 /// Counted refusals are written this often.
 pub const DENIALS_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the token of a revision is kept after the next one: so long a replica may sleep and still tell that the database
+/// lost writes.
+pub const REVISION_TOKENS_KEPT: Span = Span::days(30);
+/// Tokens of revisions purged in one change; each is a few bytes, and each change of a resource leaves one.
+pub const PURGE_REVISION_TOKENS: u64 = 10_000;
+/// Keys, or owners, ended again in one change after the database lost writes.
+pub const ENDS_BATCH: usize = 500;
+/// A mirror that saw nothing for this long is loaded anew: rows may have been purged meanwhile.
+pub const RELOAD_AFTER: Span = Span::hours(24);
 /// Rows purged in one change.
 pub const PURGE_BATCH: u64 = 500;
 /// User groups purged in one change: each may have 1,000 members.

@@ -2,8 +2,8 @@
 //!
 //! Knows no other module, no database, no network, no clock and no source of randomness. In reading order:
 //! [`limits`], [`text`], [`ids`], [`secret_text`], [`secret`], [`pepper`], [`rights`], [`scope`], [`network`], [`key`],
-//! [`rotation`], [`owner`], [`calendar`], [`address`], [`user_group`], [`notification`], [`delivery`], [`caller`], [`page`],
-//! [`unsubscribe`], [`audit`], [`refusal`].
+//! [`verifiable_key`], [`rotation`], [`owner`], [`calendar`], [`address`], [`user_group`], [`notification`], [`delivery`],
+//! [`caller`], [`page`], [`unsubscribe`], [`ends`], [`audit`], [`replica`], [`refusal`].
 
 pub mod address;
 pub mod audit;
@@ -11,6 +11,7 @@ pub mod base62;
 pub mod calendar;
 pub mod caller;
 pub mod delivery;
+pub mod ends;
 pub mod ids;
 pub mod key;
 pub mod limits;
@@ -21,6 +22,7 @@ pub mod page;
 mod people_ids;
 pub mod pepper;
 pub mod refusal;
+pub mod replica;
 pub mod rights;
 pub mod rotation;
 pub mod scope;
@@ -29,6 +31,7 @@ pub mod secret_text;
 pub mod text;
 pub mod unsubscribe;
 pub mod user_group;
+pub mod verifiable_key;
 
 pub use refusal::Refusal;
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{limits, secret::Secret};
+use super::{limits, secret::PresentedSecret};
 
 const SECRET_LABEL: &[u8] = b"claviger.secret.v1\0";
 const CHECK_LABEL: &[u8] = b"claviger.pepper-check.v1\0";
@@ -98,7 +98,7 @@ impl Pepper {
 
     /// What is stored of a secret.
     #[must_use]
-    pub fn digest(&self, secret: &Secret) -> SecretDigest {
+    pub fn digest(&self, secret: PresentedSecret<'_>) -> SecretDigest {
         SecretDigest(self.mac(SECRET_LABEL, &Sha256::digest(secret.reveal())))
     }
 
@@ -170,6 +170,21 @@ impl Peppers {
     #[must_use]
     pub fn get(&self, id: &PepperId) -> Option<&Pepper> {
         self.all().find(|pepper| pepper.id == *id)
+    }
+
+    /// The place of the one of this id, for [`at`](Self::at).
+    #[must_use]
+    pub fn place_of(&self, id: &PepperId) -> Option<u8> {
+        self.all().position(|pepper| pepper.id == *id).and_then(|place| u8::try_from(place).ok())
+    }
+
+    /// The one at a place: 0 is the current one.
+    #[must_use]
+    pub fn at(&self, place: u8) -> Option<&Pepper> {
+        match place.checked_sub(1) {
+            None => Some(&self.current),
+            Some(retired) => self.retired.get(usize::from(retired)),
+        }
     }
 }
 

@@ -14,9 +14,9 @@ const RESERVED_SEGMENT: &str = "claviger";
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope(String);
 
-/// A scope that a call requires: no wildcard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequiredScope(String);
+/// A scope that a call requires: no wildcard. Borrows the text of the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequiredScope<'a>(&'a str);
 
 impl Scope {
     /// Reads a scope to be granted.
@@ -39,10 +39,10 @@ impl Scope {
         Right::parse(&self.0)
     }
 
-    /// Whether a key with this scope may do what `required` names.
+    /// Takes a scope as it was packed, without another check.
     #[must_use]
-    pub fn grants(&self, required: &RequiredScope) -> bool {
-        self.covers_text(&required.0)
+    pub fn from_packed(text: &str) -> Self {
+        Self(text.to_owned())
     }
 
     /// Whether this scope grants everything that `other` grants.
@@ -50,18 +50,7 @@ impl Scope {
     pub fn covers(&self, other: &Self) -> bool {
         match (self.right(), other.right()) {
             (Some(own), Some(others)) => own.implies(others),
-            _ => self.covers_text(&other.0),
-        }
-    }
-
-    /// Works on a wildcard too, because the text of `a:*` starts with `a:` as everything below `a` does.
-    fn covers_text(&self, text: &str) -> bool {
-        if is_reserved(text) {
-            return self.0 == text;
-        }
-        match self.0.strip_suffix('*') {
-            Some(stem) => text.starts_with(stem),
-            None => self.0 == text,
+            _ => covers_text(&self.0, &other.0),
         }
     }
 
@@ -72,12 +61,26 @@ impl Scope {
     }
 }
 
-impl RequiredScope {
+impl<'a> RequiredScope<'a> {
     /// Reads a scope that a call requires.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &'a str) -> Result<Self, String> {
         check_segments(text, 0).map_err(|why| format!("{} {why}", quote(text)))?;
-        Ok(Self(text.to_owned()))
+        Ok(Self(text))
     }
+
+    /// Whether the text of a [`Scope`] that a key has grants this.
+    #[must_use]
+    pub fn is_granted_by(self, granted: &str) -> bool {
+        covers_text(granted, self.0)
+    }
+}
+
+/// Works on a wildcard too, because the text of `a:*` starts with `a:` as everything below `a` does.
+fn covers_text(granted: &str, text: &str) -> bool {
+    if granted == text {
+        return true;
+    }
+    granted.strip_suffix('*').is_some_and(|stem| text.starts_with(stem)) && !is_reserved(text)
 }
 
 impl fmt::Display for Scope {
@@ -92,13 +95,26 @@ fn is_reserved(text: &str) -> bool {
 
 fn check_segments(text: &str, wildcards: usize) -> Result<(), &'static str> {
     const FORM: &str = "is not a scope: write 1 to 8 segments of a-z, 0-9, '.', '_' or '-', joined by ':'";
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
-    let good =
-        |segment: &str| (1..=limits::SCOPE_SEGMENT_CHARACTERS).contains(&segment.len()) && segment.bytes().all(allowed);
-    if text.split(':').count() + wildcards > limits::SCOPE_SEGMENTS {
+    // In one pass: every Verify comes here with the scopes it requires.
+    let (mut segments, mut length, mut is_good) = (1 + wildcards, 0, true);
+    for byte in text.bytes() {
+        match byte {
+            b':' => {
+                is_good &= length > 0;
+                segments += 1;
+                length = 0;
+            }
+            b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
+                length += 1;
+                is_good &= length <= limits::SCOPE_SEGMENT_CHARACTERS;
+            }
+            _ => is_good = false,
+        }
+    }
+    if segments > limits::SCOPE_SEGMENTS {
         return Err("has more than 8 segments");
     }
-    if text.split(':').all(good) { Ok(()) } else { Err(FORM) }
+    if is_good && length > 0 { Ok(()) } else { Err(FORM) }
 }
 
 #[cfg(test)]
@@ -107,7 +123,7 @@ mod tests {
 
     fn grants(granted: &str, required: &str) -> bool {
         let granted = Scope::parse(granted).expect("a scope");
-        granted.grants(&RequiredScope::parse(required).expect("a scope"))
+        RequiredScope::parse(required).expect("a scope").is_granted_by(granted.as_str())
     }
 
     #[test]

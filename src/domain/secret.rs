@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{
     base62,
     ids::KeyId,
-    secret_text::{CHECK, CHECKED, ID, PREFIX, RANDOM, check_of, has_shape},
+    secret_text::{CHARACTERS, CHECK, CHECKED, ID, PREFIX, RANDOM, check_of, has_shape},
 };
 
 /// A secret in the clear. Wiped when dropped; it can be shown only on purpose.
@@ -16,6 +16,53 @@ use super::{
 pub struct Secret {
     text: Zeroizing<String>,
     id: KeyId,
+}
+
+/// A secret that somebody presents: well-formed, perhaps nobody's. Borrows the text, so that judging it copies nothing.
+#[derive(Clone, Copy)]
+pub struct PresentedSecret<'a> {
+    text: &'a str,
+    id: KeyId,
+}
+
+/// The id in a text that may be a secret; `None` when it certainly is none. What it doesn't look at may still be wrong.
+#[must_use]
+pub fn id_in(text: &str) -> Option<KeyId> {
+    if text.len() != CHARACTERS || !text.starts_with(PREFIX) { None } else { KeyId::parse(text.get(ID)?) }
+}
+
+/// The text of the id in a text that opened a key.
+#[must_use]
+pub fn id_text_in(text: &str) -> &str {
+    text.get(ID).unwrap_or_default()
+}
+
+impl<'a> PresentedSecret<'a> {
+    /// Reads a presented text exactly as it is; `None` when it cannot be a secret.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let well_formed = has_shape(bytes) && bytes[CHECK] == check_of(&bytes[CHECKED]);
+        let id = well_formed.then(|| KeyId::parse(&text[ID])).flatten()?;
+        Some(Self { text, id })
+    }
+
+    /// The key it belongs to, if it is genuine.
+    #[must_use]
+    pub fn key_id(self) -> KeyId {
+        self.id
+    }
+
+    /// The whole text, for digesting.
+    pub(super) fn reveal(self) -> &'a str {
+        self.text
+    }
+}
+
+impl fmt::Debug for PresentedSecret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id.hint())
+    }
 }
 
 impl Secret {
@@ -33,13 +80,17 @@ impl Secret {
         Ok(Self { text, id })
     }
 
-    /// Reads a presented text exactly as it is; `None` when it cannot be a secret.
+    /// Reads a text exactly as it is; `None` when it cannot be a secret.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = text.as_bytes();
-        let well_formed = has_shape(bytes) && bytes[CHECK] == check_of(&bytes[CHECKED]);
-        let id = well_formed.then(|| KeyId::parse(&text[ID])).flatten()?;
-        Some(Self { text: Zeroizing::new(text.to_owned()), id })
+        let presented = PresentedSecret::parse(text)?;
+        Some(Self { text: Zeroizing::new(text.to_owned()), id: presented.id })
+    }
+
+    /// This secret as somebody would present it.
+    #[must_use]
+    pub fn presented(&self) -> PresentedSecret<'_> {
+        PresentedSecret { text: &self.text, id: self.id }
     }
 
     /// The key it belongs to, if it is genuine.

@@ -66,6 +66,12 @@ impl RevokeReason {
         Self("replaced by a new root key".to_owned())
     }
 
+    /// The reason of a key that a replica remembered as dead and the database had alive again.
+    #[must_use]
+    pub fn lost_by_the_database() -> Self {
+        Self("revoked again: the database had lost the key's end".to_owned())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -128,6 +134,25 @@ fn escape(c: char) -> impl Iterator<Item = char> {
 fn may_be_secret(text: &str) -> bool {
     const SUSPICIOUS_RUN: usize = 32;
     text.contains(secret_text::PREFIX) || text.as_bytes().windows(SUSPICIOUS_RUN).any(base62::is_text)
+}
+
+/// Decodes `%40` and the like in a part of a URL; `None` when a `%` stands for nothing or the text isn't one line of UTF-8.
+#[must_use]
+pub fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        bytes.push(digit(digits[0])? << 4 | digit(digits[1])?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
 }
 
 #[cfg(test)]

@@ -17,11 +17,13 @@ use crate::domain::{
     ids::TenantId,
     network::fold_address,
     rights::Right,
+    scope::Scope,
 };
 use crate::proto::v1::ErrorReason;
 use crate::random;
 use crate::verify::{
-    Verifier,
+    Answer, Verifier,
+    record::Record,
     verdict::{Question, Verdict},
 };
 
@@ -52,23 +54,13 @@ impl Gate {
 
     /// Lets a call in whose caller has at least one of `rights`; or refuses it and counts that.
     pub async fn admit<T>(&self, request: &Request<T>, method: &'static str, rights: &[Right]) -> Result<Call, Status> {
-        let address = request.extensions().get::<PeerAddress>().map(|peer| fold_address(peer.0.ip()));
-        let Some(secret) = bearer(request) else {
-            self.count_unknown(method, address, ErrorReason::CallerMissing);
-            return Err(status::caller_missing());
-        };
-        let question = Question { client_ip: address, ..Question::default() };
-        let answer = self.verifier.verify(secret, &question).await.map_err(status::from_no_verdict)?;
-        let (Verdict::Valid, Some(known)) = (answer.verdict, answer.key) else {
-            self.count_unknown(method, address, ErrorReason::CallerInvalid);
-            return Err(status::caller_invalid());
-        };
-        let key = &known.stored.key;
+        let address = peer_address(request);
+        let key = self.recognise(request, method).await?;
         let caller = Caller {
-            key: key.name.clone(),
-            scopes: key.scopes.clone(),
-            networks: key.networks.clone(),
-            expire_time: key.expire_time,
+            key: key.name(),
+            scopes: key.scopes().map(Scope::from_packed).collect(),
+            networks: key.networks(),
+            expire_time: key.expire_time(),
             address,
         };
         let call = self.call(request, caller, method)?;
@@ -77,6 +69,39 @@ impl Gate {
             false => {
                 let lowest = rights.last().copied().unwrap_or(Right::Admin);
                 Err(self.refuse(&call, &Refusal::RightMissing(lowest).into()))
+            }
+        }
+    }
+
+    /// Lets a call of VerificationService in, without all that only a change needs; or refuses it and counts that.
+    pub async fn admit_verification<T>(&self, request: &Request<T>, method: &'static str) -> Result<Record, Status> {
+        let key = self.recognise(request, method).await?;
+        if key.holds(Right::Verify) {
+            return Ok(key);
+        }
+        match self.admit(request, method, &[Right::Verify]).await {
+            Ok(_) => Ok(key),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// The calling key, good here and now.
+    async fn recognise<T>(&self, request: &Request<T>, method: &'static str) -> Result<Record, Status> {
+        let address = peer_address(request);
+        let Some(secret) = bearer(request) else {
+            self.count_unknown(method, address, ErrorReason::CallerMissing);
+            return Err(status::caller_missing());
+        };
+        let question = Question { client_ip: address, ..Question::default() };
+        let answer = match self.verifier.verify_now(secret, &question) {
+            Some(answer) => answer,
+            None => self.verifier.verify(secret, &question).await,
+        };
+        match answer.map_err(status::from_no_verdict)? {
+            Answer { verdict: Verdict::Valid, key: Some(key), .. } => Ok(key),
+            Answer { .. } => {
+                self.count_unknown(method, address, ErrorReason::CallerInvalid);
+                Err(status::caller_invalid())
             }
         }
     }
@@ -109,6 +134,11 @@ impl Gate {
         event.outcome = Outcome::Denied(status::name(reason).to_owned());
         self.authority.denials().count(event);
     }
+}
+
+/// The address that the call came from, IPv4-mapped ones folded.
+fn peer_address<T>(request: &Request<T>) -> Option<IpAddr> {
+    request.extensions().get::<PeerAddress>().map(|peer| fold_address(peer.0.ip()))
 }
 
 /// The one bearer token of the call. The scheme's name may be in any case (RFC 9110, 11.1); the token is taken as it is.

@@ -1,9 +1,12 @@
 //! KeyService: convert, call the authority, convert.
 
+use std::time::Duration;
+
 use prost_types::Timestamp;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use crate::domain::{ids::KeyName, rights::Right};
+use crate::domain::{Revision, ids::KeyName, limits, replica::Reach, rights::Right};
 use crate::proto::v1::{self, key_service_server::KeyService};
 
 use super::{
@@ -24,6 +27,14 @@ impl Keys {
     #[must_use]
     pub fn new(desk: Desk) -> Self {
         Self { desk }
+    }
+
+    /// Waits until every replica knows `revision`, as long as the caller asked for, but not so long that a call that `begun`
+    /// then would end with DEADLINE_EXCEEDED: that would look as if the change might not have been made.
+    async fn reach(&self, revision: Revision, wanted: Option<Duration>, begun: Instant) -> Reach {
+        let Some(wanted) = wanted else { return Reach::default() };
+        let left = (limits::CALL_DEADLINE - limits::REPLICA_WAIT_MARGIN).saturating_sub(begun.elapsed());
+        self.desk.authority().reach(revision, wanted.min(left)).await
     }
 }
 
@@ -90,23 +101,34 @@ impl KeyService for Keys {
         &self,
         request: Request<v1::DisableKeyRequest>,
     ) -> Result<Response<v1::DisableKeyResponse>, Status> {
+        let begun = Instant::now();
         let call = self.desk.admit(&request, "claviger.v1.KeyService/DisableKey", &[Right::KeysWrite]).await?;
-        let request = request.get_ref();
-        let named = convert::named(&request.name, request.expected_revision, KeyName::parse);
-        let (name, expected) = self.desk.answer(&call, named)?;
-        let key = self.desk.answer(&call, self.desk.authority().disable_key(call.clone(), name, expected).await)?;
-        Ok(Response::new(v1::DisableKeyResponse { key: Some(keys::write(&key, call.now)) }))
+        let wanted = self.desk.answer(&call, keys::disable(request.get_ref()))?;
+        let disabling = self.desk.authority().disable_key(call.clone(), wanted.name, wanted.expected);
+        let key = self.desk.answer(&call, disabling.await)?;
+        let reach = self.reach(key.revision, wanted.replica_wait, begun).await;
+        Ok(Response::new(v1::DisableKeyResponse {
+            key: Some(keys::write(&key, call.now)),
+            confirmed_replicas: reach.confirmed,
+            unconfirmed_replicas: reach.unconfirmed,
+        }))
     }
 
     async fn revoke_key(
         &self,
         request: Request<v1::RevokeKeyRequest>,
     ) -> Result<Response<v1::RevokeKeyResponse>, Status> {
+        let begun = Instant::now();
         let call = self.desk.admit(&request, "claviger.v1.KeyService/RevokeKey", &WRITERS).await?;
-        let (name, reason, expected) = self.desk.answer(&call, keys::revoke(request.get_ref()))?;
-        let revoking = self.desk.authority().revoke_key(call.clone(), name, reason, expected);
+        let (wanted, reason) = self.desk.answer(&call, keys::revoke(request.get_ref()))?;
+        let revoking = self.desk.authority().revoke_key(call.clone(), wanted.name, reason, wanted.expected);
         let key = self.desk.answer(&call, revoking.await)?;
-        Ok(Response::new(v1::RevokeKeyResponse { key: Some(keys::write(&key, call.now)) }))
+        let reach = self.reach(key.revision, wanted.replica_wait, begun).await;
+        Ok(Response::new(v1::RevokeKeyResponse {
+            key: Some(keys::write(&key, call.now)),
+            confirmed_replicas: reach.confirmed,
+            unconfirmed_replicas: reach.unconfirmed,
+        }))
     }
 
     async fn rotate_key(

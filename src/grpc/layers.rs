@@ -8,12 +8,18 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
+use tonic::server::Grpc;
 use tonic::service::Routes;
+use tonic_prost::ProstCodec;
 use tower::Service;
 use tracing::Instrument;
 
 use crate::domain::limits;
+use crate::proto::v1::{VerifyRequest, VerifyResponse, verification_service_server::VerificationService};
 use crate::random;
 use crate::telemetry;
 
@@ -22,21 +28,93 @@ use super::{caller::RequestId, methods, status};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIMEOUT: &str = "grpc-timeout";
 const RUN_WARNINGS: &str = "/claviger.v1.NotificationService/RunWarnings";
+const VERIFY: &str = "/claviger.v1.VerificationService/Verify";
+const VERIFY_METHOD: &str = "claviger.v1.VerificationService/Verify";
 const VERIFICATION: &str = "/claviger.v1.VerificationService/";
 
+/// Everything that can be called, with `V` for VerificationService. One for each core.
+#[derive(Clone)]
+pub struct Services<V> {
+    routes: Routes,
+    verification: V,
+    /// Where calls go on that reach the database: whatever they do there, they don't keep a core from its connections.
+    control_plane: Handle,
+}
+
+impl<V: VerificationService> Services<V> {
+    /// Calls that reach the database go on in the runtime that this is called in.
+    #[must_use]
+    pub fn new(routes: Routes, verification: V) -> Self {
+        Self { routes: routes.prepare(), verification, control_plane: Handle::current() }
+    }
+}
+
+/// Whether this calls Verify, whose answers are in memory as a whole when they begin.
+pub(super) fn is_verify(request: &Request<Incoming>) -> bool {
+    request.uri().path() == VERIFY
+}
+
 /// Answers one HTTP request.
-pub async fn serve(mut routes: Routes, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
+pub async fn serve<V: VerificationService>(
+    services: Arc<Services<V>>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     if let Some(refusal) = refuse_other_than_grpc(&request) {
         return Ok(refusal);
     }
+    match is_verify(&request) {
+        true => Ok(verify(services, request).await),
+        false => Ok(route(services, request.map(Body::new)).await),
+    }
+}
+
+/// Verify costs less than the call that carries it, so the call is carried by as little as possible: no router, no id that
+/// nobody gave, a span only when it was drawn.
+async fn verify<V: VerificationService>(services: Arc<Services<V>>, request: Request<Incoming>) -> Response<Body> {
+    let id = given_request_id(request.headers()).cloned();
+    let deadline = deadline(VERIFY, request.headers());
+    let given = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let span = telemetry::call_span(VERIFY_METHOD, given, request.headers());
+    let started = (!span.is_none()).then(tokio::time::Instant::now);
+    let answering = AssertUnwindSafe(unary(&services.verification, request)).catch_unwind();
+    let mut response = match tokio::time::timeout(deadline, answering.instrument(span.clone())).await {
+        Ok(Ok(response)) => explained(VERIFY_METHOD, response),
+        Ok(Err(_panic)) => status::panicked().into_http(),
+        Err(_elapsed) => status::deadline_exceeded().into_http(),
+    };
+    if let Some(started) = started {
+        telemetry::call_ended(&span, VERIFY_METHOD, response.headers(), started.elapsed());
+    }
+    if let Some(id) = id {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// Answers an HTTP request for Verify by tonic, without its router.
+async fn unary<V: VerificationService>(verification: &V, request: Request<Incoming>) -> Response<Body> {
+    let codec = ProstCodec::<VerifyResponse, VerifyRequest>::default();
+    let mut grpc = Grpc::new(codec).max_decoding_message_size(limits::LARGE_MESSAGE_BYTES);
+    grpc.unary(tower::service_fn(|request| verification.verify(request)), request).await
+}
+
+async fn route<V: VerificationService>(services: Arc<Services<V>>, mut request: Request<Body>) -> Response<Body> {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    let method = methods::known(request.uri().path());
+    let path = request.uri().path();
+    let (method, data_plane) = (methods::known(path), path.starts_with(VERIFICATION));
     let span = telemetry::call_span(method, &id, request.headers());
     let started = tokio::time::Instant::now();
-    let deadline = deadline(request.uri().path(), request.headers());
-    let answering = AssertUnwindSafe(routes.call(request)).catch_unwind();
-    let mut response = match tokio::time::timeout(deadline, answering.instrument(span.clone())).await {
+    let deadline = deadline(path, request.headers());
+    let mut routes = services.routes.clone();
+    let answering = AssertUnwindSafe(async move { routes.call(request).await }).catch_unwind().instrument(span.clone());
+    let answered = if data_plane {
+        tokio::time::timeout(deadline, answering).await
+    } else {
+        let answering = AbortOnDropHandle::new(services.control_plane.spawn(answering));
+        tokio::time::timeout(deadline, answering.map(|ended| ended.unwrap_or_else(|error| Err(Box::new(error))))).await
+    };
+    let mut response = match answered {
         Ok(Ok(Ok(response))) => explained(method, response),
         Ok(Err(_panic)) => span.in_scope(|| status::panicked().into_http()),
         Err(_elapsed) => status::deadline_exceeded().into_http(),
@@ -45,7 +123,7 @@ pub async fn serve(mut routes: Routes, mut request: Request<Body>) -> Result<Res
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    Ok(response)
+    response
 }
 
 /// tonic refuses what it can't read or route before a handler sees it, and without a reason; what comes from the caller it
@@ -64,7 +142,7 @@ fn explained(method: &str, response: Response<Body>) -> Response<Body> {
 }
 
 /// tonic routes any method and any content type (measured: reliability.md R16); we don't.
-fn refuse_other_than_grpc(request: &Request<Body>) -> Option<Response<Body>> {
+fn refuse_other_than_grpc(request: &Request<Incoming>) -> Option<Response<Body>> {
     let plain = |code| {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = code;
@@ -82,14 +160,20 @@ fn refuse_other_than_grpc(request: &Request<Body>) -> Option<Response<Body>> {
     }
 }
 
-/// The caller's request id when it is one short word of harmless characters, else a new one.
-fn request_id(headers: &HeaderMap) -> Arc<str> {
-    let harmless = |text: &&str| {
+/// The caller's request id when it is one short word of harmless characters.
+fn given_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let harmless = |value: &&HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
         (1..=limits::REQUEST_ID_CHARACTERS).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
             && !text.contains(crate::domain::secret_text::PREFIX)
     };
-    match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(harmless) {
+    headers.get(REQUEST_ID).filter(harmless)
+}
+
+/// The caller's request id, else a new one.
+fn request_id(headers: &HeaderMap) -> Arc<str> {
+    match given_request_id(headers).and_then(|value| value.to_str().ok()) {
         Some(given) => given.into(),
         None => {
             let bytes: [u8; 16] = random::bytes().unwrap_or_default();
@@ -98,15 +182,19 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     }
 }
 
-/// The server's deadline, or the caller's when that is shorter (reliability.md R32).
+/// The server's deadline until an answer begins, or the caller's when that is shorter (reliability.md R32).
 fn deadline(path: &str, headers: &HeaderMap) -> Duration {
     let own = match path {
         RUN_WARNINGS => limits::RUN_WARNINGS_DEADLINE,
         path if path.starts_with(VERIFICATION) => limits::VERIFY_DEADLINE,
         _ => limits::CALL_DEADLINE,
     };
-    let callers = headers.get(TIMEOUT).and_then(|value| value.to_str().ok()).and_then(parse_timeout);
-    callers.map_or(own, |callers| callers.min(own))
+    callers_deadline(headers).map_or(own, |callers| callers.min(own))
+}
+
+/// How long the caller wants to wait, if it says so.
+pub(super) fn callers_deadline(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(TIMEOUT).and_then(|value| value.to_str().ok()).and_then(parse_timeout)
 }
 
 /// `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2, "Requests").

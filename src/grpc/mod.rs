@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod caller;
+mod connection;
 pub mod convert;
 pub mod desk;
 pub mod health;
@@ -10,15 +11,21 @@ pub mod keys;
 pub mod layers;
 mod methods;
 pub mod notifications;
+mod places;
 pub mod server;
 pub mod service_users;
 pub mod status;
+pub mod stream_end;
+pub mod streams;
 pub mod tenants;
 pub mod user_groups;
 pub mod verification;
+pub mod watch;
+mod workers;
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::authority::Authority;
@@ -34,28 +41,36 @@ use crate::proto::{
         verification_service_server::VerificationServiceServer,
     },
 };
-use crate::verify::Verifier;
+use crate::verify::{Verifier, refresh::Refresher, tally::Tally};
 
 use caller::Gate;
 use desk::Desk;
+use layers::Services;
+use watch::Watches;
 
 /// The descriptors for reflection couldn't be read: a defect of the build.
 pub type ReflectionError = tonic_reflection::server::Error;
 
 /// Every service, under its name. Reflection in both versions, with the `google.rpc` descriptors, so that grpcurl prints
-/// error details.
-pub fn routes(
+/// error details. Streams end with `leaving`.
+#[expect(clippy::too_many_arguments, reason = "each is a part of the house that calls go to")]
+pub fn services(
     verifier: &Arc<Verifier>,
+    refresher: &Refresher,
+    tally: &Arc<Tally>,
     authority: &Authority,
     warnings: &Warnings,
     clock: &Clock,
+    leaving: &CancellationToken,
     health: health::Service,
-) -> Result<Routes, ReflectionError> {
+) -> Result<Services<verification::Verification>, ReflectionError> {
     let gate = Gate::new(Arc::clone(verifier), authority.clone(), clock.clone());
     let desk = Desk::new(gate.clone(), authority.clone());
     let keys = KeyServiceServer::new(keys::Keys::new(desk.clone())).max_decoding_message_size(LARGE_MESSAGE_BYTES);
-    let verification = verification::Verification::new(gate, Arc::clone(verifier));
-    let verification = VerificationServiceServer::new(verification).max_decoding_message_size(LARGE_MESSAGE_BYTES);
+    let watches = Watches::new(refresher.clone(), clock.clone());
+    let (verifier, tally) = (Arc::clone(verifier), Arc::clone(tally));
+    let verification = verification::Verification::new(gate, verifier, tally, watches, leaving.clone());
+    let routed = VerificationServiceServer::new(verification.clone()).max_decoding_message_size(LARGE_MESSAGE_BYTES);
     let tenants =
         TenantServiceServer::new(tenants::Tenants::new(desk.clone())).max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let service_users = ServiceUserServiceServer::new(service_users::ServiceUsers::new(desk.clone()))
@@ -74,7 +89,7 @@ pub fn routes(
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
     };
-    Ok(Routes::new(verification)
+    let routes = Routes::new(routed)
         .add_service(keys)
         .add_service(tenants)
         .add_service(service_users)
@@ -83,5 +98,6 @@ pub fn routes(
         .add_service(audit)
         .add_service(health.max_decoding_message_size(SMALL_MESSAGE_BYTES))
         .add_service(reflection().build_v1()?.max_decoding_message_size(SMALL_MESSAGE_BYTES))
-        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(SMALL_MESSAGE_BYTES)))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(SMALL_MESSAGE_BYTES));
+    Ok(Services::new(routes, verification))
 }

@@ -11,7 +11,7 @@ use tonic_types::{ErrorDetails, FieldViolation as FieldDetail, PreconditionViola
 
 use crate::authority::AuthorityError;
 use crate::domain::{
-    Refusal, limits,
+    Refusal, Revision, limits,
     refusal::{DeadEnd, FieldViolation, Resource},
 };
 use crate::proto::v1::ErrorReason;
@@ -113,6 +113,40 @@ pub fn deadline_exceeded() -> Status {
     Draft::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message).finish()
 }
 
+/// The server leaves, and the stream with it.
+#[must_use]
+pub fn leaving() -> Status {
+    let message = "the server leaves; open the stream again, another replica will take it";
+    Draft::new(Code::Unavailable, ErrorReason::Leaving, message).retry().finish()
+}
+
+/// The reader of a watch is too slow; `revision` is the last one that it was told.
+#[must_use]
+pub fn watch_lagged(revision: Revision) -> Status {
+    let message = format!("the watch was read too slowly; watch again with min_revision {revision}");
+    Draft::new(Code::Aborted, ErrorReason::WatchLagged, message).with("revision", revision).finish()
+}
+
+/// What happened since the revision that a watch is to start from isn't known.
+#[must_use]
+pub fn watch_too_old() -> Status {
+    let message = "this replica doesn't know what happened since then; forget what you remember, and watch from 0";
+    Draft::new(Code::OutOfRange, ErrorReason::WatchTooOld, message).finish()
+}
+
+/// One watch more than a process has room for.
+#[must_use]
+pub fn too_many_watches() -> Status {
+    let message = format!("this replica has {} watches already; watch from another, or later", limits::WATCHES);
+    Draft::new(Code::Unavailable, ErrorReason::Overloaded, message).retry().finish()
+}
+
+/// Whether this says that the mirror is too old.
+#[must_use]
+pub fn is_stale(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == name(ErrorReason::Stale))
+}
+
 /// The message is longer than allowed or not of the method's type.
 #[must_use]
 pub fn message_invalid() -> Status {
@@ -151,7 +185,8 @@ pub fn from_authority(error: &AuthorityError) -> Status {
 pub fn from_no_verdict(error: NoVerdict) -> Status {
     match error {
         NoVerdict::Stale => {
-            let message = "this replica has not seen the database for too long; retry, another may be fresher";
+            let message = "this replica has not seen the database for too long, or not yet as far as min_revision or \
+                           max_staleness demand; retry, another may be fresher";
             Draft::new(Code::Unavailable, ErrorReason::Stale, message).retry().finish()
         }
         NoVerdict::StoreUnavailable => store_unavailable(),
@@ -285,8 +320,8 @@ fn key_state(key: &str, state: DeadEnd) -> Status {
 
 fn from_store(error: &StoreError) -> Status {
     match error {
-        StoreError::Unavailable(cause) => {
-            tracing::warn!(%cause, "the database didn't answer");
+        StoreError::Unavailable(cause) | StoreError::ReadOnly(cause) => {
+            tracing::warn!(%cause, "the database didn't do it");
             store_unavailable()
         }
         StoreError::OutcomeUnknown(cause) => {

@@ -3,8 +3,6 @@
 //! The text of a cause is for the log. It never holds a value of a row nor the password: drivers put those into the detail
 //! of an error, which is not taken over.
 
-use std::time::Duration;
-
 use sea_orm::sqlx::{self, postgres::PgDatabaseError, postgres::PgSeverity, sqlite::SqliteError};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::timeout;
@@ -17,6 +15,9 @@ pub enum StoreError {
     /// The database can't be reached, is busy or refuses for now.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The server takes no changes: a standby, or a primary that had to step down.
+    #[error("the database takes no changes: {0}")]
+    ReadOnly(String),
     /// The connection was lost during a commit: the change may have happened or not.
     #[error("the outcome of a change is unknown: {0}")]
     OutcomeUnknown(String),
@@ -59,7 +60,9 @@ impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
         let text = error.to_string();
         let passing = match driver_error(&error) {
-            Some(cause) if is_lock_timeout(cause) => return Self::Overloaded,
+            Some(cause) if has_code(cause, LOCK_NOT_AVAILABLE) => return Self::Overloaded,
+            Some(cause) if has_code(cause, READ_ONLY) => return Self::ReadOnly(text),
+            Some(cause) if has_code(cause, INSUFFICIENT_PRIVILEGE) => return Self::Schema(format!("{text}; {ROLES}")),
             Some(cause) => is_passing(cause),
             None => matches!(error, DbErr::ConnectionAcquire(_)),
         };
@@ -74,14 +77,11 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// How long one statement may take, getting a connection included.
-pub(super) const PATIENCE: Duration = limits::CONNECT_TIMEOUT.saturating_add(limits::STATEMENT_TIMEOUT);
-
 /// Waits for one statement, and not for ever: the server's own timeouts don't help when the network swallows its answer.
 pub(super) async fn within<T, E: Into<StoreError>>(
     statement: impl Future<Output = Result<T, E>>,
 ) -> Result<T, StoreError> {
-    match timeout(PATIENCE, statement).await {
+    match timeout(limits::DATABASE_PATIENCE, statement).await {
         Ok(outcome) => outcome.map_err(Into::into),
         Err(_) => Err(StoreError::Unavailable("it didn't answer in time".to_owned())),
     }
@@ -118,15 +118,23 @@ fn is_passing(error: &sqlx::Error) -> bool {
     )
 }
 
-/// PostgreSQL's `lock_not_available`: others held a lock for longer than we wait for one.
-fn is_lock_timeout(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
+fn has_code(error: &sqlx::Error, wanted: &str) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == wanted)
 }
+
+/// PostgreSQL's `lock_not_available`: others held a lock for longer than we wait for one.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// PostgreSQL's `insufficient_privilege`.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const ROLES: &str = "run `claviger migrate` with the role that owns the schema, and let it grant the rows to the role of \
+                     `claviger serve`, as the README's Database roles says";
+/// PostgreSQL's `read_only_sql_transaction`.
+const READ_ONLY: &str = "25006";
 
 /// SQLSTATE codes or classes of refusals that pass: connection (08), transaction state of a session that the server ended
 /// (25P03) or of a standby (25006), log-in (28), no such database (3D), serialisation and deadlock (40), resources (53),
 /// locks and objects in use (55), cancelled or shutting down (57), the machine (58).
-const POSTGRES_PASSING: [&str; 10] = ["08", "25P03", "25006", "28", "3D", "40", "53", "55", "57", "58"];
+const POSTGRES_PASSING: [&str; 10] = ["08", "25P03", READ_ONLY, "28", "3D", "40", "53", "55", "57", "58"];
 
 /// SQLITE_BUSY, LOCKED, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN.
 const SQLITE_PASSING: [u32; 7] = [5, 6, 8, 9, 10, 13, 14];

@@ -11,29 +11,48 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait},
 };
 
-use crate::domain::{Revision, Time, limits, owner::ServiceUser, owner::Tenant};
+use crate::domain::{Revision, Time, limits, owner::ServiceUser, owner::Tenant, verifiable_key::VerifiableKey};
 
 use super::{
-    StoreError, StoredKey,
+    StoreError,
     entity::{api_key, service_user, tenant},
     error::within,
+    failover::FailoverWatch,
+    key_row::VerifiableRow,
     row::{self, Row},
     signal::Signal,
     write,
 };
+
+const LOOK_ON_SQLITE: &str = "SELECT value,
+    (SELECT token FROM revision_token WHERE revision_token.revision = value) AS token,
+    (SELECT token FROM revision_token WHERE revision_token.revision = $1) AS seen_token
+    FROM revision WHERE id = 1";
+
+const LOOK_ON_POSTGRES: &str = "SELECT value,
+    (SELECT token FROM revision_token WHERE revision_token.revision = value) AS token,
+    (SELECT token FROM revision_token WHERE revision_token.revision = $1) AS seen_token,
+    clock_timestamp() AS database_time, pg_is_in_recovery() AS standby,
+    current_setting('transaction_read_only')::boolean AS read_only
+    FROM revision WHERE id = 1";
 
 /// Reads what changed. Cheap to clone; the clones share one connection.
 #[derive(Clone)]
 pub struct Feed {
     database: DatabaseConnection,
     signal: Arc<Signal>,
+    failover: FailoverWatch,
 }
 
 /// How far the database is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     /// The revision of the last committed change.
     pub revision: Revision,
+    /// That revision's random token.
+    pub token: Option<String>,
+    /// The token of the revision that was asked about; `None` when the database doesn't know it.
+    pub seen_token: Option<String>,
     /// The database's clock; `None` on SQLite, which has none of its own.
     pub database_time: Option<Time>,
 }
@@ -73,8 +92,8 @@ impl Cursor {
 }
 
 impl Feed {
-    pub(super) fn new(database: DatabaseConnection, signal: Arc<Signal>) -> Self {
-        Self { database, signal }
+    pub(super) fn new(database: DatabaseConnection, signal: Arc<Signal>, failover: FailoverWatch) -> Self {
+        Self { database, signal, failover }
     }
 
     /// Asks whoever follows this feed to look soon, as each commit of this process does.
@@ -92,49 +111,55 @@ impl Feed {
         self.signal.see(revision);
     }
 
-    /// Reads the revision and, on PostgreSQL, the clock, in one round trip.
-    pub async fn look(&self) -> Result<Look, StoreError> {
+    /// Reads the revision with its token, the token of the revision that was `seen` before and, on PostgreSQL, the clock, in
+    /// one round trip. A standby is behind by nature, so it counts as a database that is away. What another server says
+    /// that takes no changes is believed, since it may be the only one; but the next look goes wherever the database's name
+    /// leads then.
+    pub async fn look(&self, seen: Option<Revision>) -> Result<Look, StoreError> {
         let backend = self.database.get_database_backend();
-        if backend != DbBackend::Postgres {
-            let revision = write::revision_row(&self.database, "SELECT value FROM revision WHERE id = 1").await?;
-            return Ok(Look { revision, database_time: None });
+        let postgres = backend == DbBackend::Postgres;
+        let sql = if postgres { LOOK_ON_POSTGRES } else { LOOK_ON_SQLITE };
+        let statement = Statement::from_sql_and_values(backend, sql, [seen.into()]);
+        let row = within(self.database.query_one_raw(statement)).await?.ok_or_else(write::no_revision_row)?;
+        if postgres && row.try_get("", "read_only")? {
+            self.failover.notice("the server that is read from takes no changes");
         }
-        let sql = "SELECT value, clock_timestamp() AS database_time FROM revision WHERE id = 1";
-        let row = within(self.database.query_one_raw(Statement::from_string(backend, sql))).await?;
-        let row = row.ok_or_else(write::no_revision_row)?;
-        Ok(Look { revision: row.try_get("", "value")?, database_time: Some(row.try_get("", "database_time")?) })
+        if postgres && row.try_get("", "standby")? {
+            return Err(StoreError::Unavailable("it is a standby".to_owned()));
+        }
+        Ok(Look {
+            revision: row.try_get("", "value")?,
+            token: row.try_get("", "token")?,
+            seen_token: row.try_get("", "seen_token")?,
+            database_time: if postgres { Some(row.try_get("", "database_time")?) } else { None },
+        })
     }
 
     /// The next tenants that changed, at most 1,000; none means all were seen.
     pub async fn tenants(&self, after: &Cursor) -> Result<Vec<FeedRow<Tenant>>, StoreError> {
         use tenant::Column;
-        self.page::<tenant::Entity>(Column::Revision, &[Column::Id], after).await
+        self.page::<_, tenant::Model>(following::<tenant::Entity>(Column::Revision, &[Column::Id], after)).await
     }
 
     /// The next service users that changed, at most 1,000; none means all were seen.
     pub async fn service_users(&self, after: &Cursor) -> Result<Vec<FeedRow<ServiceUser>>, StoreError> {
         use service_user::Column;
-        self.page::<service_user::Entity>(Column::Revision, &[Column::TenantId, Column::Id], after).await
+        let ids = [Column::TenantId, Column::Id];
+        self.page::<_, service_user::Model>(following::<service_user::Entity>(Column::Revision, &ids, after)).await
     }
 
     /// The next keys that changed, at most 1,000; none means all were seen.
-    pub async fn keys(&self, after: &Cursor) -> Result<Vec<FeedRow<StoredKey>>, StoreError> {
+    pub async fn keys(&self, after: &Cursor) -> Result<Vec<FeedRow<VerifiableKey>>, StoreError> {
         use api_key::Column;
-        self.page::<api_key::Entity>(Column::Revision, &[Column::Id], after).await
+        let query = following::<api_key::Entity>(Column::Revision, &[Column::Id], after);
+        let is_edited = Expr::col(Column::UpdateTime).gt(Expr::col(Column::CreateTime));
+        let query = query.select_only().columns(VerifiableRow::COLUMNS).expr_as(is_edited, "is_edited");
+        self.page::<_, VerifiableRow>(query).await
     }
 
-    async fn page<E>(
-        &self,
-        revision: E::Column,
-        ids: &[E::Column],
-        after: &Cursor,
-    ) -> Result<Vec<FeedRow<<E::Model as Row>::Value>>, StoreError>
-    where
-        E: EntityTrait,
-        E::Model: Row,
-    {
-        let rows = row::fetch(&self.database, following::<E>(revision, ids, after)).await?;
-        rows.iter().map(feed_row::<E::Model>).collect()
+    async fn page<E: EntityTrait, R: Row>(&self, query: Select<E>) -> Result<Vec<FeedRow<R::Value>>, StoreError> {
+        let rows = row::fetch(&self.database, query).await?;
+        rows.iter().map(feed_row::<R>).collect()
     }
 }
 

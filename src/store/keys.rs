@@ -14,13 +14,14 @@ use crate::domain::{
     Time,
     ids::{KeyId, KeyName, KeyParent},
     key::Key,
+    limits,
     page::{Page, Paged},
     pepper::{PepperId, SecretDigest},
 };
 
 use super::{
     Slot, Store, StoreError, Write,
-    entity::api_key::{ActiveModel, Column, Entity},
+    entity::api_key::{ActiveModel, Column, Entity, Model},
     error::within,
     key_row::{DISABLED, ENABLED, EXPIRED, REVOKED, columns},
     row,
@@ -94,12 +95,22 @@ impl Store {
         let keys = read_with_last_use(&self.readers, query).await?;
         Ok(Paged::cut(keys, page.size, |key: &Key| key.name.id.to_string()))
     }
+
+    /// As [`Write::undeleted_keys`], without taking a turn.
+    pub async fn undeleted_keys(&self, ids: &[KeyId]) -> Result<Vec<Key>, StoreError> {
+        undeleted(&self.readers, ids).await
+    }
 }
 
 impl Write {
     /// Finds a key, deleted or not.
     pub async fn key(&self, name: &KeyName) -> Result<Option<Key>, StoreError> {
         find(&self.transaction, name).await
+    }
+
+    /// Those of these keys that aren't deleted. A row that can't be understood is left out: it can't verify either.
+    pub async fn undeleted_keys(&self, ids: &[KeyId]) -> Result<Vec<Key>, StoreError> {
+        undeleted(&self.transaction, ids).await
     }
 
     /// Stores a new live key in a slot that [`free_slot`](Self::free_slot) found in this very change.
@@ -162,6 +173,18 @@ impl Write {
 
 async fn find(database: &impl ConnectionTrait, name: &KeyName) -> Result<Option<Key>, StoreError> {
     Ok(read_with_last_use(database, Entity::find().filter(named(name))).await?.pop())
+}
+
+async fn undeleted(database: &impl ConnectionTrait, ids: &[KeyId]) -> Result<Vec<Key>, StoreError> {
+    let mut found = Vec::new();
+    for some in ids.chunks(limits::ROWS_PER_STATEMENT) {
+        let query = Entity::find()
+            .filter(Column::Id.is_in(some.iter().map(KeyId::to_string)))
+            .filter(Column::DeleteTime.is_null());
+        let rows = row::fetch(database, query).await?;
+        found.extend(rows.iter().filter_map(|row| row::read::<Model>(row).ok()).map(|stored| stored.key));
+    }
+    Ok(found)
 }
 
 /// The id alone is unique; tenant and service user are asked for too, so that a foreign key is a missing one.

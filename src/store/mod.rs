@@ -11,16 +11,20 @@ mod connect;
 mod deliveries;
 mod entity;
 mod error;
+mod failover;
 mod feed;
 mod key_row;
 mod keys;
+mod listen;
 mod notifications;
 mod owned_keys;
 mod peppers;
+mod postgres_url;
 mod probe;
 mod purge;
 mod queue;
 mod replays;
+mod replicas;
 mod row;
 mod schema;
 mod service_users;
@@ -41,22 +45,25 @@ use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
 
-use crate::domain::Revision;
+use crate::domain::{Revision, replica::ReplicaId};
 
 pub use deliveries::{Claimed, DeliveryFilter, SentMail, Settlement, Wanted};
 pub use error::StoreError;
 pub use feed::{Cursor, Feed, FeedRow, Look};
 pub use keys::{KeyFilter, KeyStateFilter, Rehash, StoredKey};
+pub use listen::Listener;
 pub use notifications::NotificationFilter;
 pub use purge::Purged;
 pub use replays::Replay;
+pub use replicas::{LiveReplica, Replicas};
 pub use slots::Slot;
 pub use subscribers::SubscriberPage;
-pub use target::Target;
+pub use target::{PostgresSettings, Target};
 pub use warned_keys::{Due, Ends, WarnedCursor, WarnedKey, WarnedPage};
 pub use warned_tenants::DueTenant;
 pub use write::{Bookkeeping, Write};
 
+use failover::FailoverWatch;
 use queue::Queue;
 use signal::Signal;
 
@@ -66,8 +73,10 @@ pub struct Store {
     writers: DatabaseConnection,
     readers: DatabaseConnection,
     feed: DatabaseConnection,
+    replicas: Option<Replicas>,
     queue: Arc<Queue>,
     signal: Arc<Signal>,
+    failover: FailoverWatch,
 }
 
 impl Store {
@@ -77,7 +86,15 @@ impl Store {
     pub async fn connect(target: &Target, application_name: &str) -> Result<Self, StoreError> {
         let pools = connect::open(target, application_name).await?;
         let queue = Arc::new(Queue::new(pools.concurrent_writers));
-        Ok(Self { writers: pools.writers, readers: pools.readers, feed: pools.feed, queue, signal: Arc::default() })
+        Ok(Self {
+            writers: pools.writers,
+            readers: pools.readers,
+            feed: pools.feed,
+            replicas: pools.replicas,
+            failover: pools.failover,
+            queue,
+            signal: Arc::default(),
+        })
     }
 
     /// Brings an empty database to the schema of this binary and leaves a current one alone: what `serve` calls. Safe when
@@ -99,7 +116,20 @@ impl Store {
     /// Reads what changed, on a connection of its own so that it never waits behind readers or writers.
     #[must_use]
     pub fn feed(&self) -> Feed {
-        Feed::new(self.feed.clone(), Arc::clone(&self.signal))
+        Feed::new(self.feed.clone(), Arc::clone(&self.signal), self.failover.clone())
+    }
+
+    /// The table of replicas. `None` on SQLite, where this process is the only one.
+    #[must_use]
+    pub fn replicas(&self) -> Option<&Replicas> {
+        self.replicas.as_ref()
+    }
+
+    /// What makes the follower look when another replica commits. `None` on SQLite.
+    #[must_use]
+    pub fn listener(&self, own: ReplicaId) -> Option<Listener> {
+        let replicas = self.replicas.clone()?;
+        Some(Listener::new(replicas, Arc::clone(&self.signal), own))
     }
 
     /// The revision of the last committed change.
@@ -107,9 +137,10 @@ impl Store {
         write::revision_row(&self.readers, "SELECT value FROM revision WHERE id = 1").await
     }
 
-    /// Waits until whoever follows the feed in this process has seen every change up to `revision`, `longest` at most.
-    pub async fn followed(&self, revision: Revision, longest: Duration) {
-        self.signal.followed(revision, longest).await;
+    /// Waits until whoever follows the feed in this process has seen every change up to `revision`, `longest` at most;
+    /// answers whether it has.
+    pub async fn followed(&self, revision: Revision, longest: Duration) -> bool {
+        self.signal.followed(revision, longest).await
     }
 
     /// Closes the connections, waiting for those in use. On SQLite this folds the write-ahead log into the file.
@@ -118,6 +149,11 @@ impl Store {
             if let Err(error) = pool.close_by_ref().await {
                 tracing::warn!(%error, "a connection to the database could not be closed cleanly");
             }
+        }
+        if let Some(replicas) = &self.replicas
+            && let Err(error) = replicas.close().await
+        {
+            tracing::warn!(%error, "the connection for the table of replicas could not be closed cleanly");
         }
     }
 }

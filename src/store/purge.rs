@@ -23,6 +23,8 @@ pub struct Purged {
     pub subscribers: u64,
     /// User groups of deleted tenants.
     pub user_groups: u64,
+    /// Tokens of revisions that were kept long enough.
+    pub revision_tokens: u64,
 }
 
 const KEYS: &str = "DELETE FROM api_key WHERE id IN
@@ -79,6 +81,12 @@ const SUBSCRIBERS: [&str; 2] = [
      LIMIT $2)",
 ];
 
+/// The newest of those older than $1 stays, because whoever looked since may remember it.
+const REVISION_TOKENS: &str = "DELETE FROM revision_token WHERE revision IN
+    (SELECT revision FROM revision_token
+     WHERE revision < (SELECT max(revision) FROM revision_token WHERE create_time <= $1)
+     ORDER BY revision LIMIT $2)";
+
 impl Purged {
     /// Whether nothing was removed: a purge is done when a batch says so.
     #[must_use]
@@ -89,7 +97,7 @@ impl Purged {
 
 impl Bookkeeping {
     /// Removes at most 500 of each kind: keys, service users and tenants whose 30 days are over at `now`, notifications and
-    /// deliveries whose 90 days are, and people's addresses that nothing needs any more. An owner stays as long as anything
+    /// deliveries whose 90 days are, and people's addresses that nothing needs any more; and tokens of revisions. An owner stays as long as anything
     /// of it is left.
     pub async fn purge(&self, now: Time) -> Result<Purged, StoreError> {
         let (deleted, told) = (now - limits::PURGE_AFTER, now - limits::WARNINGS_KEPT);
@@ -107,6 +115,8 @@ impl Bookkeeping {
             *count += self.remove(of_tenants, deleted, limits::PURGE_BATCH).await?;
         }
         purged.user_groups = self.remove(USER_GROUPS, deleted, limits::PURGE_GROUPS).await?;
+        let seen = now - limits::REVISION_TOKENS_KEPT;
+        purged.revision_tokens = self.remove(REVISION_TOKENS, seen, limits::PURGE_REVISION_TOKENS).await?;
         purged.tenants = self.remove(TENANTS, deleted, limits::PURGE_BATCH).await?;
         Ok(purged)
     }

@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 
 use crate::domain::limits;
 
-use super::{StoreError, Target, connect, probe, target, write};
+use super::{StoreError, Target, connect, postgres_url, probe, write};
 
 /// Ours among the advisory locks of a database: "claviger" in ASCII.
 const LOCK: i64 = 0x636c_6176_6967_6572;
@@ -64,13 +64,13 @@ fn newer() -> StoreError {
 
 /// A connection of its own; on PostgreSQL it holds the lock until it is closed.
 async fn open(target: &Target) -> Result<DatabaseConnection, StoreError> {
-    let url = match target {
+    let settings = match target {
         Target::Sqlite { file } => return connect::sqlite_writer(file).await,
-        Target::Postgres { url } => url,
+        Target::Postgres(settings) => settings,
     };
-    let options = target::postgres_options(url)?.application_name("claviger migrate");
-    probe::refuse_transaction_pooling(&options).await?;
-    let database = connect::postgres_alone(&options, limits::MIGRATION_WAIT.as_millis()).await?;
+    let options = postgres_url::options(settings)?.application_name("claviger migrate");
+    probe::check(&options).await?;
+    let database = connect::postgres_alone(&options, settings.connect_timeout, limits::MIGRATION_WAIT).await?;
     let backend = database.get_database_backend();
     let lock = Statement::from_sql_and_values(backend, "SELECT pg_advisory_lock($1)", [LOCK.into()]);
     database.execute_raw(lock).await?;

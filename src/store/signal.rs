@@ -37,10 +37,15 @@ impl Signal {
         self.seen.send_replace(revision);
     }
 
-    /// Waits until every change up to `revision` was seen, `longest` at most.
-    pub(super) async fn followed(&self, revision: Revision, longest: Duration) {
+    /// The revision up to which every change was seen.
+    pub(super) fn seen(&self) -> Revision {
+        *self.seen.borrow()
+    }
+
+    /// Waits until every change up to `revision` was seen, `longest` at most; answers whether it was.
+    pub(super) async fn followed(&self, revision: Revision, longest: Duration) -> bool {
         let mut seen = self.seen.subscribe();
         // Not seen in time: the change is committed all the same, and the follower's next look will meet it.
-        let _ = timeout(longest, seen.wait_for(|seen| *seen >= revision)).await;
+        timeout(longest, seen.wait_for(|seen| *seen >= revision)).await.is_ok()
     }
 }

@@ -11,12 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::domain::{Revision, audit::AuditEvent, limits};
 
-use super::{
-    Store, StoreError, audit,
-    error::{PATIENCE, within},
-    queue::Turn,
-    signal::Signal,
-};
+use super::{Store, StoreError, audit, error::within, queue::Turn, signal::Signal};
 
 /// One change, under one revision, with one audit event. Undone when dropped.
 ///
@@ -65,7 +60,12 @@ impl Store {
             match revision_row(&transaction, sql).await {
                 Ok(revision) => return Ok((transaction, revision)),
                 Err(StoreError::Overloaded) if Instant::now() < deadline => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if let StoreError::ReadOnly(why) = &error {
+                        self.failover.notice(why);
+                    }
+                    return Err(error);
+                }
             }
         }
     }
@@ -114,7 +114,7 @@ async fn begin(writers: &DatabaseConnection) -> Result<DatabaseTransaction, Stor
 }
 
 async fn commit(transaction: DatabaseTransaction) -> Result<(), StoreError> {
-    match timeout(PATIENCE, transaction.commit()).await {
+    match timeout(limits::DATABASE_PATIENCE, transaction.commit()).await {
         Ok(ended) => ended.map_err(StoreError::of_commit),
         Err(_) => Err(StoreError::OutcomeUnknown("a commit wasn't answered in time".to_owned())),
     }

@@ -1,78 +1,60 @@
 //! The in-memory copy of keys and owners that answers Verify.
 //!
 //! A row replaces another only when its revision is newer, so the order in which rows arrive doesn't matter and nothing is
-//! ever invalidated. Owners are rows of their own, joined at the look-up. Everything is synchronous, and no lock is held
-//! longer than one look-up or one row.
+//! ever invalidated. Owners are cells of their own, which the records of their keys point to. Everything is synchronous.
+//! Keys lie in 256 parts with a lock each, held for one look-up or one row and across nothing else: a reader takes a record
+//! along and lets go.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use parking_lot::{Mutex, RwLock};
 
 use crate::domain::{
     Revision, Time,
+    ends::RememberedEnds,
     ids::{KeyId, ServiceUserName, TenantId},
-    key::is_forgotten,
-    limits,
-    owner::{OwnerState, ServiceUser, Tenant},
+    owner::{ServiceUser, Tenant},
+    pepper::Peppers,
+    verifiable_key::VerifiableKey,
 };
-use crate::store::StoredKey;
 
-use super::usage::LastUse;
+use super::owners::{OwnerRow, OwnerStanding, Owners};
+use super::record::Record;
+use super::revocation::{Cause, KeyFacts, Revocation, Subject};
+
+/// Parts of the map. A row locks one of them, so readers of the others never notice; and a part grows alone.
+const PARTS: usize = 256;
 
 /// The copy.
-#[derive(Default)]
 pub struct Mirror {
-    rows: RwLock<Rows>,
+    peppers: Arc<Peppers>,
+    hasher: DefaultHashBuilder,
+    parts: Box<[Part]>,
+    /// Keys whose newest row can't be understood. None of them is in a part, or it is about to leave.
+    unreadable: RwLock<HashMap<KeyId, Revision>>,
+    owners: Mutex<Owners>,
 }
 
+/// On a cache line of its own, so that two cores at work in two parts don't disturb each other.
 #[derive(Default)]
-struct Rows {
-    keys: HashMap<KeyId, Row<Arc<KnownKey>>>,
-    service_users: HashMap<ServiceUserName, Row<Owner>>,
-    tenants: HashMap<TenantId, Row<Owner>>,
-}
+#[repr(align(64))]
+struct Part(RwLock<HashTable<Record>>);
 
-struct Row<T> {
-    revision: Revision,
-    /// `None`: the stored row can't be understood; whoever asks for it must not get a guess.
-    content: Option<T>,
-}
-
-/// What the verdict needs of an owner.
-#[derive(Debug, Clone, Copy)]
-pub struct Owner {
-    /// Whether its keys verify.
-    pub state: OwnerState,
-    /// When it was deleted.
-    pub delete_time: Option<Time>,
-}
-
-/// A key in memory.
-#[derive(Debug)]
-pub struct KnownKey {
-    /// The key and its digest.
-    pub stored: StoredKey,
-    /// Its last use; the same one when a newer row takes this one's place.
-    pub last_use: Arc<LastUse>,
-}
-
-/// A key with its owners.
-#[derive(Debug, Clone)]
+/// A key, and how its owners stood at the same moment: what one change brings back to life and another ends meanwhile is at
+/// no moment both.
 pub struct Found {
     /// The key.
-    pub known: Arc<KnownKey>,
-    /// Its service user.
-    pub service_user: Owner,
-    /// Its tenant.
-    pub tenant: Owner,
+    pub key: Record,
+    /// Its service user and its tenant.
+    pub owners: [OwnerStanding; 2],
 }
 
 /// What the mirror has under an id.
-#[derive(Debug)]
 pub enum LookUp {
-    /// Everything.
+    /// The key, and its owners.
     Found(Found),
     /// Nothing, or a key whose owners haven't arrived yet.
     Missing,
@@ -81,86 +63,158 @@ pub enum LookUp {
 }
 
 impl Mirror {
+    /// An empty one, of keys that are stored under `peppers`.
+    #[must_use]
+    pub fn new(peppers: Arc<Peppers>) -> Self {
+        Self {
+            peppers,
+            hasher: DefaultHashBuilder::default(),
+            parts: (0..PARTS).map(|_| Part::default()).collect(),
+            unreadable: RwLock::default(),
+            owners: Mutex::default(),
+        }
+    }
+
     /// Looks a key up.
     #[must_use]
     pub fn look_up(&self, id: KeyId) -> LookUp {
-        let rows = self.rows.read();
-        let Some(key) = rows.keys.get(&id) else { return LookUp::Missing };
-        let Some(known) = &key.content else { return LookUp::Unreadable };
-        let owner = &known.stored.key.name.owner;
-        match (rows.service_users.get(owner), rows.tenants.get(&owner.tenant)) {
-            (Some(Row { content: Some(service_user), .. }), Some(Row { content: Some(tenant), .. })) => {
-                LookUp::Found(Found { known: Arc::clone(known), service_user: *service_user, tenant: *tenant })
-            }
-            (Some(_), Some(_)) => LookUp::Unreadable,
-            _ => LookUp::Missing,
+        let bytes = id.to_bytes();
+        let hash = self.hash(bytes);
+        let found = {
+            let part = self.part(hash).read();
+            let found = |key: &Record| Found { key: key.clone(), owners: key.owner().standings() };
+            part.find(hash, |record| record.is_of(bytes)).map(found)
+        };
+        let Some(found) = found else {
+            let unreadable = self.unreadable.read().contains_key(&id);
+            return if unreadable { LookUp::Unreadable } else { LookUp::Missing };
+        };
+        if found.owners.contains(&OwnerStanding::Missing) {
+            LookUp::Missing
+        } else if found.owners.contains(&OwnerStanding::Unreadable) {
+            LookUp::Unreadable
+        } else {
+            LookUp::Found(found)
         }
     }
 
-    /// Takes in a key row. `None` = it can't be understood.
-    pub fn put_key(&self, id: KeyId, revision: Revision, stored: Option<StoredKey>) {
-        let mut rows = self.rows.write();
-        let entry = rows.keys.entry(id);
-        let known = stored.map(|stored| Arc::new(KnownKey { stored, last_use: last_use(&entry) }));
-        put(entry, revision, known);
+    /// Takes in a key, unless a newer row of it is in. Answers what an earlier VALID may be wrong for.
+    pub fn put_key(&self, key: &VerifiableKey) -> Option<Revocation> {
+        let id = key.name.id;
+        let Some(pepper) = self.peppers.place_of(&key.pepper) else {
+            // Whoever presents it is told that it can't be verified, never that it is UNKNOWN.
+            return self.spoil_key(id, key.revision);
+        };
+        if self.unreadable.read().get(&id).is_some_and(|revision| *revision >= key.revision) {
+            return None;
+        }
+        let owner = self.owners.lock().service_user(&key.name.owner);
+        let bytes = id.to_bytes();
+        let hash = self.hash(bytes);
+        let mut part = self.part(hash).write();
+        let cause = match part.find_mut(hash, |record| record.is_of(bytes)) {
+            Some(old) if old.revision() >= key.revision => return None,
+            Some(old) => {
+                let new = Record::pack(key, pepper, owner, Arc::clone(old.last_use()));
+                std::mem::replace(old, new).revoked_by(key)
+            }
+            None => {
+                let new = Record::pack(key, pepper, owner, Arc::default());
+                part.insert_unique(hash, new, |record| self.hash(record.id().to_bytes()));
+                KeyFacts::of(key).revokes_unseen(key.is_edited)
+            }
+        };
+        drop(part);
+        self.unreadable.write().remove(&id);
+        Some(Revocation { revision: key.revision, subject: Subject::Key(key.name.clone()), cause: cause? })
     }
 
-    /// Takes in a service user.
-    pub fn put_service_user(&self, row: ServiceUser) {
-        let owner = Owner { state: row.state, delete_time: row.delete_time };
-        put(self.rows.write().service_users.entry(row.name), row.revision, Some(owner));
+    /// Marks a key whose row can't be understood: it verifies no more until a change repairs it.
+    pub fn spoil_key(&self, id: KeyId, revision: Revision) -> Option<Revocation> {
+        let known = self.record(id);
+        if known.as_ref().is_some_and(|record| record.revision() >= revision) {
+            return None;
+        }
+        self.unreadable.write().insert(id, revision);
+        self.remove(id);
+        Some(Revocation { revision, subject: Subject::Key(known?.name()), cause: Cause::Disabled })
     }
 
-    /// Takes in a tenant.
-    pub fn put_tenant(&self, row: Tenant) {
-        let owner = Owner { state: row.state, delete_time: row.delete_time };
-        put(self.rows.write().tenants.entry(row.id), row.revision, Some(owner));
+    /// Takes in a service user. Answers what an earlier VALID may be wrong for.
+    pub fn put_service_user(&self, row: &ServiceUser) -> Option<Revocation> {
+        self.put_service_user_row(&row.name, row.revision, Some((row.state, row.delete_time)))
     }
 
-    /// Marks a service user whose row can't be understood.
-    pub fn spoil_service_user(&self, name: ServiceUserName, revision: Revision) {
-        put(self.rows.write().service_users.entry(name), revision, None);
+    /// Whether this row enables a service user whose keys don't verify now.
+    #[must_use]
+    pub fn brings_service_user_back(&self, row: &ServiceUser) -> bool {
+        OwnerStanding::of(row.state, row.delete_time) == OwnerStanding::Enabled
+            && self.owners.lock().withholds_service_user(&row.name)
     }
 
-    /// Marks a tenant whose row can't be understood.
-    pub fn spoil_tenant(&self, id: TenantId, revision: Revision) {
-        put(self.rows.write().tenants.entry(id), revision, None);
+    /// Whether this row enables a tenant whose keys don't verify now.
+    #[must_use]
+    pub fn brings_tenant_back(&self, row: &Tenant) -> bool {
+        OwnerStanding::of(row.state, row.delete_time) == OwnerStanding::Enabled
+            && self.owners.lock().withholds_tenant(&row.id)
+    }
+
+    /// Marks a service user whose row can't be understood: its keys verify no more until a change repairs it.
+    pub fn spoil_service_user(&self, name: &ServiceUserName, revision: Revision) -> Option<Revocation> {
+        self.put_service_user_row(name, revision, None)
+    }
+
+    /// Takes in a tenant. Answers what an earlier VALID may be wrong for.
+    pub fn put_tenant(&self, row: &Tenant) -> Option<Revocation> {
+        self.put_tenant_row(&row.id, row.revision, Some((row.state, row.delete_time)))
+    }
+
+    /// Marks a tenant whose row can't be understood: its keys verify no more until a change repairs it.
+    pub fn spoil_tenant(&self, id: &TenantId, revision: Revision) -> Option<Revocation> {
+        self.put_tenant_row(id, revision, None)
     }
 
     /// Drops keys that ended long enough ago to be UNKNOWN, and owners that are purged by now. Looks for them beside the
-    /// readers, and takes them out in one short step.
+    /// readers, and takes them out one by one.
     pub fn forget(&self, now: Time) {
-        let (keys, service_users, tenants) = {
-            let rows = self.rows.read();
-            let purged = |owner: &Owner| owner.delete_time.is_some_and(|time| now >= time + limits::PURGE_AFTER * 2);
-            (
-                ids_of(&rows.keys, |known| is_forgotten(&known.stored.key, now)),
-                ids_of(&rows.service_users, purged),
-                ids_of(&rows.tenants, purged),
-            )
-        };
-        let mut rows = self.rows.write();
-        for id in keys {
-            rows.keys.remove(&id);
+        for part in &self.parts {
+            let forgotten: Vec<KeyId> =
+                part.0.read().iter().filter(|record| record.is_forgotten(now)).map(Record::id).collect();
+            forgotten.into_iter().for_each(|id| self.remove(id));
         }
-        for name in service_users {
-            rows.service_users.remove(&name);
-        }
-        for id in tenants {
-            rows.tenants.remove(&id);
-        }
+        self.owners.lock().forget(now);
     }
 
-    /// Drops everything, for a full reload.
-    pub fn clear(&self) {
-        let rows = std::mem::take(&mut *self.rows.write());
-        drop(rows);
+    /// An empty one, to be filled and then to [take the place](Self::replace_with) of this one.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self { hasher: self.hasher.clone(), ..Self::new(Arc::clone(&self.peppers)) }
+    }
+
+    /// Gives its place to `fresh`, which was made by [`successor`](Self::successor). At every moment each key is there as
+    /// one of the two knows it.
+    pub fn replace_with(&self, fresh: Self) {
+        *self.owners.lock() = fresh.owners.into_inner();
+        for (part, fresh) in self.parts.iter().zip(fresh.parts) {
+            let old = std::mem::replace(&mut *part.0.write(), fresh.0.into_inner());
+            // A million records take a while to be dropped, and nobody may wait for that.
+            drop(old);
+        }
+        *self.unreadable.write() = fresh.unreadable.into_inner();
+    }
+
+    /// What it knows not to verify at `now`.
+    #[must_use]
+    pub fn remembered_ends(&self, now: Time) -> RememberedEnds {
+        let of_key = |record: &Record| Some((record.name(), record.end(now)?));
+        let in_part = |part: &Part| part.0.read().iter().filter_map(of_key).collect::<Vec<_>>();
+        RememberedEnds { keys: self.parts.iter().flat_map(in_part).collect(), ..self.owners.lock().ends() }
     }
 
     /// Keys in memory.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rows.read().keys.len()
+        self.parts.iter().map(|part| part.0.read().len()).sum()
     }
 
     /// Whether no key is in memory.
@@ -168,29 +222,37 @@ impl Mirror {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
 
-fn ids_of<K: Clone, T>(rows: &HashMap<K, Row<T>>, wanted: impl Fn(&T) -> bool) -> Vec<K> {
-    rows.iter().filter(|(_, row)| row.content.as_ref().is_some_and(&wanted)).map(|(id, _)| id.clone()).collect()
-}
-
-/// A row that couldn't be understood has none; what was noted before is in line all the same.
-fn last_use(entry: &Entry<'_, KeyId, Row<Arc<KnownKey>>>) -> Arc<LastUse> {
-    match entry {
-        Entry::Occupied(old) => old.get().content.as_ref().map(|known| Arc::clone(&known.last_use)).unwrap_or_default(),
-        Entry::Vacant(_) => Arc::default(),
+    fn put_service_user_row(&self, name: &ServiceUserName, revision: Revision, row: OwnerRow) -> Option<Revocation> {
+        let cause = self.owners.lock().put_service_user(name, revision, row)?;
+        Some(Revocation { revision, subject: Subject::ServiceUser(name.clone()), cause })
     }
-}
 
-fn put<K, T>(entry: Entry<'_, K, Row<T>>, revision: Revision, content: Option<T>) {
-    let row = Row { revision, content };
-    match entry {
-        Entry::Occupied(mut old) if old.get().revision < revision => {
-            old.insert(row);
+    fn put_tenant_row(&self, id: &TenantId, revision: Revision, row: OwnerRow) -> Option<Revocation> {
+        let cause = self.owners.lock().put_tenant(id, revision, row)?;
+        Some(Revocation { revision, subject: Subject::Tenant(id.clone()), cause })
+    }
+
+    fn record(&self, id: KeyId) -> Option<Record> {
+        let bytes = id.to_bytes();
+        let hash = self.hash(bytes);
+        self.part(hash).read().find(hash, |record| record.is_of(bytes)).cloned()
+    }
+
+    fn remove(&self, id: KeyId) {
+        let bytes = id.to_bytes();
+        let hash = self.hash(bytes);
+        if let Ok(entry) = self.part(hash).write().find_entry(hash, |record| record.is_of(bytes)) {
+            entry.remove();
         }
-        Entry::Occupied(_) => {}
-        Entry::Vacant(place) => {
-            place.insert(row);
-        }
+    }
+
+    fn hash(&self, id: [u8; 16]) -> u64 {
+        self.hasher.hash_one(id)
+    }
+
+    /// The table itself tells entries apart by the highest and lowest bits of the hash, so the part goes by some between.
+    fn part(&self, hash: u64) -> &RwLock<HashTable<Record>> {
+        &self.parts[(hash >> 32) as usize % PARTS].0
     }
 }

@@ -4,31 +4,42 @@
 //! that started after the call arrived, and is then judged again: so a key just made on another replica verifies at once,
 //! and UNKNOWN is never a guess. Keys in memory answer while the store is away, up to the bound of staleness.
 
+pub mod freshness;
+mod history;
+mod intake;
 pub mod mirror;
+pub mod owners;
+pub mod position;
+pub mod recogniser;
+pub mod record;
 pub mod refresh;
 pub mod rehash;
+pub mod revocation;
+pub mod revocation_log;
+pub mod tally;
 pub mod usage;
 pub mod verdict;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::domain::{Span, Time, limits, pepper::Peppers, secret::Secret};
+use crate::domain::{
+    Span, Time, limits,
+    pepper::Peppers,
+    secret::{PresentedSecret, id_in},
+};
 
-use mirror::{Found, KnownKey, LookUp, Mirror};
-use refresh::{Position, Refresher};
+use freshness::Freshness;
+use mirror::{Found, LookUp, Mirror};
+use position::Position;
+use recogniser::Recogniser;
+use record::Record;
+use refresh::Refresher;
 use rehash::RehashQueue;
 use usage::Usage;
 use verdict::{Question, Verdict, exists, judge};
-
-/// A mirror older than this, without a failed look since, belongs to a process that slept: look first.
-const SLEPT: Span = Span::seconds(2);
-/// How long a call waits for that look.
-const WAKING: Duration = Duration::from_millis(100);
 
 /// Answers Verify.
 pub struct Verifier {
@@ -38,18 +49,16 @@ pub struct Verifier {
     rehash: Arc<RehashQueue>,
     usage: Arc<Usage>,
     clock: Clock,
-    staleness_bound: Span,
-    /// The look that somebody waited for in vain.
-    gave_up_on: AtomicU64,
+    freshness: Freshness,
+    recogniser: Recogniser,
 }
 
 /// An answer.
-#[derive(Debug)]
 pub struct Answer {
     /// The verdict.
     pub verdict: Verdict,
     /// The key, only when its secret matched.
-    pub key: Option<Arc<KnownKey>>,
+    pub key: Option<Record>,
     /// How fresh the answer is.
     pub position: Position,
     /// The instant of the verdict.
@@ -59,8 +68,8 @@ pub struct Answer {
 /// Why no verdict is possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoVerdict {
-    /// The mirror isn't loaded yet, or is older than the bound.
-    #[error("the mirror is older than the server's bound")]
+    /// The mirror isn't loaded yet, or is older than the bound or than the call demands.
+    #[error("the mirror is older than the server's bound, or than the call demands")]
     Stale,
     /// The key isn't in memory and the store can't be asked.
     #[error("the key is not in memory and the store can't be asked")]
@@ -70,8 +79,24 @@ pub enum NoVerdict {
     Unreadable,
 }
 
+impl NoVerdict {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::Stale, Self::StoreUnavailable, Self::Unreadable];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 impl Verifier {
     /// Puts the parts together. `staleness_bound`: how old the mirror may be and still answer.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the answer")]
     #[must_use]
     pub fn new(
         mirror: Arc<Mirror>,
@@ -81,58 +106,46 @@ impl Verifier {
         usage: Arc<Usage>,
         clock: Clock,
         staleness_bound: Span,
+        recogniser: Recogniser,
     ) -> Self {
-        Self { mirror, refresher, peppers, rehash, usage, clock, staleness_bound, gave_up_on: AtomicU64::new(0) }
+        let freshness = Freshness::new(refresher.clone(), clock.clone(), staleness_bound);
+        Self { mirror, refresher, peppers, rehash, usage, clock, freshness, recogniser }
+    }
+
+    /// Judges one presented text, when memory alone can: no wait, no lock held across anything. `None`: ask
+    /// [`verify`](Self::verify), which looks at the store first.
+    #[must_use]
+    pub fn verify_now(&self, text: &str, question: &Question<'_>) -> Option<Result<Answer, NoVerdict>> {
+        // Before the look-up: an answer may know more than its revision says, never less.
+        let position = self.freshness.now(question.demand)?;
+        let now = self.clock.now();
+        match self.find(text, question, now) {
+            Ok(Search::Missing) => None,
+            Ok(search) => Some(Ok(self.answer(text, search, question, position, now))),
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Judges one presented text. Any text gets a verdict, unless none is possible.
-    pub async fn verify(&self, text: &str, question: &Question) -> Result<Answer, NoVerdict> {
-        let mut position = self.fresh_enough().await?;
+    pub async fn verify(&self, text: &str, question: &Question<'_>) -> Result<Answer, NoVerdict> {
+        if let Some(answer) = self.verify_now(text, question) {
+            return answer;
+        }
+        let mut position = self.freshness.enough(question.demand).await?;
         let now = self.clock.now();
-        let Some(secret) = Secret::parse(text) else {
-            return Ok(Answer { verdict: Verdict::Malformed, key: None, position, now });
-        };
-        let mut found = self.find(&secret, question, now)?;
-        if found.is_none() {
+        let mut search = self.find(text, question, now)?;
+        if matches!(search, Search::Missing) {
             self.look_again().await?;
             position = self.refresher.position().ok_or(NoVerdict::Stale)?;
-            found = self.find(&secret, question, now)?;
+            search = self.find(text, question, now)?;
         }
-        let Some(found) = found else {
-            return Ok(Answer { verdict: Verdict::Unknown, key: None, position, now });
-        };
-        let verdict = judge(&found, question, now);
-        if verdict == Verdict::Valid {
-            self.rehash.offer(&secret, &found.known.stored.pepper);
-            self.usage.note(secret.key_id(), &found.known.last_use, now);
-        }
-        Ok(Answer { verdict, key: Some(found.known), position, now })
+        Ok(self.answer(text, search, question, position, now))
     }
 
     /// Whether Verify can answer: loaded, and not older than the bound.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.refresher.position().is_some_and(|position| self.age(position) <= self.staleness_bound)
-    }
-
-    fn age(&self, position: Position) -> Span {
-        self.clock.now() - position.as_of
-    }
-
-    async fn fresh_enough(&self) -> Result<Position, NoVerdict> {
-        let position = self.refresher.position().ok_or(NoVerdict::Stale)?;
-        if self.age(position) <= SLEPT {
-            return Ok(position);
-        }
-        let look = self.refresher.look_number();
-        if !self.refresher.is_failing() && self.gave_up_on.load(Ordering::Relaxed) != look {
-            // Too slow or failed: the bound below decides with what there is, and nobody waits for this look again.
-            if timeout(WAKING, self.refresher.refresh()).await.is_err() {
-                self.gave_up_on.store(look, Ordering::Relaxed);
-            }
-        }
-        let position = self.refresher.position().ok_or(NoVerdict::Stale)?;
-        if self.age(position) <= self.staleness_bound { Ok(position) } else { Err(NoVerdict::Stale) }
+        self.freshness.is_ready()
     }
 
     async fn look_again(&self) -> Result<(), NoVerdict> {
@@ -142,18 +155,66 @@ impl Verifier {
         }
     }
 
-    /// The key that this secret opens, if it exists for this question. An unknown id costs the same digest as a known one.
-    fn find(&self, secret: &Secret, question: &Question, now: Time) -> Result<Option<Found>, NoVerdict> {
-        let found = match self.mirror.look_up(secret.key_id()) {
+    fn answer(&self, text: &str, search: Search, question: &Question<'_>, position: Position, now: Time) -> Answer {
+        let found = match search {
+            Search::Found(found) => found,
+            Search::Malformed => return Answer { verdict: Verdict::Malformed, key: None, position, now },
+            Search::Missing => return Answer { verdict: Verdict::Unknown, key: None, position, now },
+        };
+        let verdict = judge(&found, question, now);
+        let key = found.key;
+        if verdict == Verdict::Valid {
+            self.move_to_current_pepper(text, &key);
+            self.usage.note(key.id(), key.last_use(), now);
+        }
+        Answer { verdict, key: Some(key), position, now }
+    }
+
+    fn move_to_current_pepper(&self, text: &str, key: &Record) {
+        if key.pepper() == 0 {
+            return;
+        }
+        if let (Some(retired), Some(secret)) = (self.peppers.at(key.pepper()), PresentedSecret::parse(text)) {
+            self.rehash.offer(secret, retired.id());
+        }
+    }
+
+    /// The key that this text opens, if it exists for this question. An unknown id costs as much as a known one.
+    fn find(&self, text: &str, question: &Question<'_>, now: Time) -> Result<Search, NoVerdict> {
+        let Some(id) = id_in(text) else { return Ok(Search::Malformed) };
+        let found = match self.mirror.look_up(id) {
             LookUp::Found(found) => Some(found).filter(|found| exists(found, question, now)),
             LookUp::Missing => None,
+            LookUp::Unreadable if PresentedSecret::parse(text).is_none() => return Ok(Search::Malformed),
             LookUp::Unreadable => return Err(NoVerdict::Unreadable),
         };
+        let fingerprint = self.recogniser.fingerprint(text);
+        let found = match found {
+            Some(found) if found.key.recognises(fingerprint) => return Ok(Search::Found(found)),
+            found => found,
+        };
+        let Some(secret) = PresentedSecret::parse(text) else { return Ok(Search::Malformed) };
         let pepper = match &found {
-            Some(found) => self.peppers.get(&found.known.stored.pepper).ok_or(NoVerdict::Unreadable)?,
+            Some(found) => self.peppers.at(found.key.pepper()).ok_or(NoVerdict::Unreadable)?,
             None => self.peppers.current(),
         };
         let digest = pepper.digest(secret);
-        Ok(found.filter(|found| found.known.stored.digest.matches(&digest)))
+        Ok(match found.filter(|found| found.key.digest().matches(&digest)) {
+            Some(found) => {
+                found.key.remember(fingerprint);
+                Search::Found(found)
+            }
+            None => Search::Missing,
+        })
     }
+}
+
+/// What a text opens.
+enum Search {
+    /// It cannot be a secret.
+    Malformed,
+    /// Nothing, as far as memory knows.
+    Missing,
+    /// This key.
+    Found(Found),
 }

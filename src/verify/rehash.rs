@@ -12,7 +12,7 @@ use crate::domain::{
     ids::KeyId,
     limits,
     pepper::{PepperId, Peppers},
-    secret::Secret,
+    secret::PresentedSecret,
 };
 use crate::store::{Rehash, Store, StoreError};
 
@@ -35,7 +35,7 @@ impl RehashQueue {
     }
 
     /// Notes a key that verified with `secret` and is stored under `from`. A full queue leaves it for its next verify.
-    pub fn offer(&self, secret: &Secret, from: &PepperId) {
+    pub fn offer(&self, secret: PresentedSecret<'_>, from: &PepperId) {
         if !self.older.contains(from) {
             return;
         }

@@ -2,16 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::domain::{
-    Time,
-    ids::TenantId,
-    key::{KeyState, is_forgotten},
-    network::Network,
-    owner::OwnerState,
-    scope::RequiredScope,
-};
+use crate::domain::{Time, scope::RequiredScope, verifiable_key::Standing};
 
+use super::freshness::Demand;
 use super::mirror::Found;
+use super::owners::OwnerStanding;
 
 /// What Verify found. When several apply, the first in this order is the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,50 +31,80 @@ pub enum Verdict {
     ScopeMissing,
 }
 
+impl Verdict {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 9] = [
+        Self::Valid,
+        Self::Malformed,
+        Self::Unknown,
+        Self::Revoked,
+        Self::Expired,
+        Self::OwnerDisabled,
+        Self::Disabled,
+        Self::AddressNotAllowed,
+        Self::ScopeMissing,
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::OwnerDisabled => "owner_disabled",
+            Self::Disabled => "disabled",
+            Self::AddressNotAllowed => "address_not_allowed",
+            Self::ScopeMissing => "scope_missing",
+        }
+    }
+}
+
 /// What a call asks about a secret.
 #[derive(Debug, Clone, Default)]
-pub struct Question {
+pub struct Question<'a> {
     /// Scopes the key must grant, all of them.
-    pub required_scopes: Vec<RequiredScope>,
+    pub required_scopes: Vec<RequiredScope<'a>>,
     /// The address the secret was presented from, IPv4-mapped ones folded.
     pub client_ip: Option<IpAddr>,
-    /// Keys of other tenants are UNKNOWN: once for the caller, once for the request.
-    pub tenants: [Option<TenantId>; 2],
+    /// Ids of tenants; keys of others are UNKNOWN: once for the caller, once for the request.
+    pub tenants: [Option<&'a str>; 2],
+    /// How fresh the answer must be.
+    pub demand: Demand,
 }
 
 /// Whether a key whose secret matched exists for this question at all.
 #[must_use]
-pub fn exists(found: &Found, question: &Question, now: Time) -> bool {
-    let key = &found.known.stored.key;
-    let deleted = [key.delete_time, found.service_user.delete_time, found.tenant.delete_time];
-    deleted.iter().all(Option::is_none)
-        && question.tenants.iter().flatten().all(|tenant| *tenant == key.name.owner.tenant)
-        && !is_forgotten(key, now)
+pub fn exists(found: &Found, question: &Question<'_>, now: Time) -> bool {
+    let key = &found.key;
+    let tenant = key.owner().tenant().id().as_str();
+    !key.is_deleted()
+        && !found.owners.contains(&OwnerStanding::Deleted)
+        && question.tenants.iter().flatten().all(|asked| *asked == tenant)
+        && !key.is_forgotten(now)
 }
 
 /// Judges a key that [exists] and whose secret matched.
 #[must_use]
-pub fn judge(found: &Found, question: &Question, now: Time) -> Verdict {
-    let key = &found.known.stored.key;
-    let state = key.state_at(now);
-    match state {
-        KeyState::Revoked { .. } => return Verdict::Revoked,
-        KeyState::Expired => return Verdict::Expired,
-        KeyState::Enabled | KeyState::Disabled => {}
+pub fn judge(found: &Found, question: &Question<'_>, now: Time) -> Verdict {
+    let key = &found.key;
+    let standing = key.standing_at(now);
+    match standing {
+        Standing::Revoked { .. } => return Verdict::Revoked,
+        Standing::Expired => return Verdict::Expired,
+        Standing::Enabled | Standing::Disabled => {}
     }
-    if [found.service_user.state, found.tenant.state].contains(&OwnerState::Disabled) {
+    if found.owners != [OwnerStanding::Enabled; 2] {
         return Verdict::OwnerDisabled;
     }
-    if state == KeyState::Disabled {
+    if standing == Standing::Disabled {
         return Verdict::Disabled;
     }
-    if !address_allowed(&key.networks, question.client_ip) {
+    if !key.allows(question.client_ip) {
         return Verdict::AddressNotAllowed;
     }
-    let granted = |required: &RequiredScope| key.scopes.iter().any(|scope| scope.grants(required));
+    let granted = |required: &RequiredScope<'_>| key.scopes().any(|scope| required.is_granted_by(scope));
     if question.required_scopes.iter().all(granted) { Verdict::Valid } else { Verdict::ScopeMissing }
-}
-
-fn address_allowed(networks: &[Network], address: Option<IpAddr>) -> bool {
-    networks.is_empty() || address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
 }

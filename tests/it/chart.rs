@@ -70,6 +70,9 @@ fn pod(place: &Place, secrets: &Path) -> Command {
         .env("CLAVIGER_DATA", place.folder.path())
         .env("CLAVIGER_LOG_FORMAT", "json")
         .env("CLAVIGER_DATABASE_URL_FILE", secrets.join("database-url"))
+        .env("CLAVIGER_DATABASE_PASSWORD_FILE", secrets.join("database-password"))
+        .env("CLAVIGER_DATABASE_READERS", "8")
+        .env("CLAVIGER_DATABASE_WRITERS", "2")
         .env("CLAVIGER_PEPPER_FILE", secrets.join("pepper"))
         .env("CLAVIGER_ROOT_KEY_FILE", secrets.join("root-key"))
         .env("CLAVIGER_SMTP_URL", "smtp://claviger@mail.example.com:587")
@@ -89,6 +92,7 @@ async fn the_charts_variables_migrate_and_serve_from_mounted_secrets() {
     assert_eq!(code, Some(0), "{err}");
     let secrets = tempfile::tempdir().expect("a folder");
     mount_secret(secrets.path(), "database-url", place.database_url.as_deref().expect("a URL"));
+    mount_secret(secrets.path(), "database-password", "a password\n");
     mount_secret(secrets.path(), "pepper", &"5a".repeat(32));
     // As the command printed it, with its line feed.
     mount_secret(secrets.path(), "root-key", &root_key);
@@ -132,7 +136,10 @@ async fn the_chart_sets_no_other_variables_than_those_tried_here() {
     names.dedup();
     let tried = [
         "DATA",
+        "DATABASE_PASSWORD_FILE",
+        "DATABASE_READERS",
         "DATABASE_URL_FILE",
+        "DATABASE_WRITERS",
         "HTTP_LISTEN",
         "INSECURE",
         "LISTEN",
@@ -146,7 +153,7 @@ async fn the_chart_sets_no_other_variables_than_those_tried_here() {
         "SMTP_URL",
     ];
     assert_eq!(names, tried);
-    for file in ["database-url", "pepper", "root-key", "smtp-password"] {
+    for file in ["database-url", "database-password", "database-ca.crt", "pepper", "root-key", "smtp-password"] {
         assert!(manifest.contains(&format!("path: {file}\n")), "{file}");
     }
 }

@@ -88,12 +88,17 @@ async fn enable(caller: &mut Client, name: &str) -> Result<(), Status> {
 }
 
 async fn disable(caller: &mut Client, name: &str) -> Result<(), Status> {
-    let request = v1::DisableKeyRequest { name: name.to_owned(), expected_revision: 0 };
+    let request = v1::DisableKeyRequest { name: name.to_owned(), expected_revision: 0, wait_for_replicas: None };
     caller.keys.disable_key(request).await.map(drop)
 }
 
 async fn revoke(caller: &mut Client, name: &str) -> Result<(), Status> {
-    let request = v1::RevokeKeyRequest { name: name.to_owned(), reason: String::new(), expected_revision: 0 };
+    let request = v1::RevokeKeyRequest {
+        name: name.to_owned(),
+        reason: String::new(),
+        expected_revision: 0,
+        wait_for_replicas: None,
+    };
     caller.keys.revoke_key(request).await.map(drop)
 }
 

@@ -98,10 +98,14 @@ async fn metrics_are_what_prometheus_reads() {
     }
     let ours: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != "target_info").collect();
     let expected = [
+        "claviger_forks_total",
         "claviger_keys_expired_total",
         "claviger_mails_total",
         "claviger_mails_waiting",
+        "claviger_mirror_revision",
         "claviger_tenants_without_subscribers",
+        "claviger_verdicts_total",
+        "claviger_verify_failures_total",
         "claviger_warning_run_last_success_timestamp_seconds",
         "claviger_warning_runs_total",
         "claviger_warnings_planned_total",

@@ -39,13 +39,17 @@ impl Life {
     }
 
     async fn disable(&mut self) -> Result<v1::Key, tonic::Status> {
-        let request = v1::DisableKeyRequest { name: self.name.clone(), expected_revision: 0 };
+        let request = v1::DisableKeyRequest { name: self.name.clone(), expected_revision: 0, wait_for_replicas: None };
         Ok(self.root.keys.disable_key(request).await?.into_inner().key.expect("a key"))
     }
 
     async fn revoke(&mut self) -> Result<v1::Key, tonic::Status> {
-        let request =
-            v1::RevokeKeyRequest { name: self.name.clone(), reason: "no longer used".to_owned(), expected_revision: 0 };
+        let request = v1::RevokeKeyRequest {
+            name: self.name.clone(),
+            reason: "no longer used".to_owned(),
+            expected_revision: 0,
+            wait_for_replicas: None,
+        };
         Ok(self.root.keys.revoke_key(request).await?.into_inner().key.expect("a key"))
     }
 

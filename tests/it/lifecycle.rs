@@ -326,6 +326,7 @@ async fn a_database_that_cant_be_reached_is_said_without_its_password() {
     for url in [
         "postgres://u:geheim@127.0.0.1:1/keys",
         "postgres://u:geheim@no-such-host.invalid/keys",
+        "postgres://u:geheim@no-such-host.invalid/keys?sslmode=disable",
         "postgres://u:geheim@127.0.0.1:notaport/keys",
         "postgres://u:geheim@127.0.0.1:1/keys?sslmode=geheim",
         "postgres://u:ge%heim@127.0.0.1:1/keys",

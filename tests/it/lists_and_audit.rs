@@ -34,7 +34,7 @@ async fn delete_key(root: &mut Client, name: &str) -> v1::Key {
 }
 
 async fn disable_key(root: &mut Client, name: &str) -> v1::Key {
-    let request = v1::DisableKeyRequest { name: name.to_owned(), expected_revision: 0 };
+    let request = v1::DisableKeyRequest { name: name.to_owned(), expected_revision: 0, wait_for_replicas: None };
     root.keys.disable_key(request).await.expect("disabled").into_inner().key.expect("a key")
 }
 

@@ -20,7 +20,7 @@ use crate::rig::{Change, eventually};
 
 /// How the database goes away.
 #[derive(Debug, Clone, Copy)]
-enum Outage {
+pub enum Outage {
     /// Its port is closed, as after a crash.
     Refused,
     /// Packets vanish: connections stay open and nobody answers, as behind a cut cable.
@@ -55,26 +55,26 @@ in_both_outages!(
 /// A poll timer of a second, a connection attempt under way, and a slow machine.
 const HEALED: Duration = Duration::from_secs(3);
 
-/// A cable to PostgreSQL that can be cut.
-struct Cable {
-    address: SocketAddr,
-    server: String,
+/// A cable to a server, such as PostgreSQL, that can be cut.
+pub struct Cable {
+    pub address: SocketAddr,
+    pub server: String,
     current: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 impl Cable {
-    async fn to(server: &str) -> Self {
+    pub async fn to(server: &str) -> Self {
         let mut cable = Self { address: ([127, 0, 0, 1], 0).into(), server: server.to_owned(), current: None };
         cable.mend().await;
         cable
     }
 
-    async fn mend(&mut self) {
+    pub async fn mend(&mut self) {
         self.run(Some(self.server.clone())).await;
     }
 
     /// Ends every connection; new ones are refused, or accepted by nobody who answers.
-    async fn cut(&mut self, outage: Outage) {
+    pub async fn cut(&mut self, outage: Outage) {
         match outage {
             Outage::Refused => self.end().await,
             Outage::Silent => self.run(None).await,
@@ -108,7 +108,7 @@ async fn carry(listener: TcpListener, server: Option<String>, stop: Cancellation
         let server = server.clone();
         carried.spawn(async move {
             let Some(server) = server else { return std::future::pending().await };
-            let mut stream = TcpStream::connect(server).await.expect("PostgreSQL answers");
+            let mut stream = TcpStream::connect(server).await.expect("the server answers");
             copy_bidirectional(&mut client, &mut stream).await.ok();
         });
     }
@@ -116,19 +116,24 @@ async fn carry(listener: TcpListener, server: Option<String>, stop: Cancellation
 }
 
 /// A running service behind a cable, with one key.
-struct Scene {
-    cable: Cable,
+pub struct Scene {
+    pub cable: Cable,
     running: Process,
-    root: Client,
+    pub root: Client,
     health: HealthClient<tonic::transport::Channel>,
     owner: String,
     key: v1::Key,
-    secret: String,
+    pub secret: String,
     _place: Place,
 }
 
 impl Scene {
-    async fn set(staleness_bound: &str) -> Option<Self> {
+    pub async fn set(staleness_bound: &str) -> Option<Self> {
+        Self::set_with(staleness_bound, Vec::new()).await
+    }
+
+    /// The same with further variables.
+    pub async fn set_with(staleness_bound: &str, further: Vec<(&str, String)>) -> Option<Self> {
         let mut place = Engine::Postgres.place().await?;
         let url = place.database_url.take().expect("PostgreSQL");
         let (before, rest) = url.split_once('@').expect("a user");
@@ -136,7 +141,7 @@ impl Scene {
         let cable = Cable::to(server).await;
         place.database_url = Some(format!("{before}@{}/{name}", cable.address));
         let mut command = process::command(&place);
-        command.env("CLAVIGER_STALENESS_BOUND", staleness_bound).env("CLAVIGER_LOG", "error");
+        command.env("CLAVIGER_STALENESS_BOUND", staleness_bound).env("CLAVIGER_LOG", "error").envs(further);
         let running = Process::start_command(command).await;
         let mut root = running.caller(Some(&process::root_secret(place.folder.path()))).await;
         let tenant = root.create_tenant("acme").await;
@@ -168,7 +173,7 @@ impl Scene {
 }
 
 /// A well-formed secret that nobody made.
-fn unknown_secret() -> String {
+pub fn unknown_secret() -> String {
     let id = KeyId::from_random(claviger::random::bytes().expect("randomness"));
     let secret = Secret::generate(id, claviger::random::fill).expect("randomness");
     secret.reveal().to_owned()

@@ -1,17 +1,21 @@
 //! Calls any RPC by its name with raw bytes, and walks the descriptors: what a table must cover, it can't forget.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use claviger::proto::DESCRIPTORS;
 use http::uri::PathAndQuery;
 use prost::bytes::{Buf, BufMut};
 use prost_reflect::{DescriptorPool, MethodDescriptor};
+use tokio::time::timeout;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("descriptors"));
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Every RPC of the contract, whatever its service.
 pub fn rpcs() -> Vec<MethodDescriptor> {
@@ -32,17 +36,17 @@ pub fn rpc(wanted: &str) -> MethodDescriptor {
 /// Metadata of a call, in order, names perhaps twice.
 pub type Metadata<'a> = &'a [(&'static str, &'a str)];
 
-/// Calls a unary RPC.
+/// Calls an RPC with one message; of a stream of answers the first is taken.
 pub async fn call(channel: &Channel, rpc: &str, metadata: Metadata<'_>, bytes: Vec<u8>) -> Result<Vec<u8>, Status> {
     answer(channel, rpc, metadata, bytes).await.map(Response::into_inner)
 }
 
-/// Calls a unary RPC as the holder of this secret.
+/// Calls an RPC as the holder of this secret.
 pub async fn call_as(channel: &Channel, secret: &str, rpc: &str, bytes: Vec<u8>) -> Result<Vec<u8>, Status> {
     call(channel, rpc, &[("authorization", &format!("Bearer {secret}"))], bytes).await
 }
 
-/// Calls a unary RPC; the answer has its metadata with it.
+/// Calls an RPC; the answer has its metadata with it.
 pub async fn answer(
     channel: &Channel,
     rpc: &str,
@@ -56,7 +60,12 @@ pub async fn answer(
         request.metadata_mut().append(*name, value.parse().expect("ASCII"));
     }
     let path: PathAndQuery = format!("/{rpc}").parse().expect("a path");
-    client.unary(request, path, RawCodec).await
+    if !rpcs().iter().any(|known| name(known) == rpc && known.is_server_streaming()) {
+        return client.unary(request, path, RawCodec).await;
+    }
+    let (metadata, mut messages, extensions) = client.server_streaming(request, path, RawCodec).await?.into_parts();
+    let first = timeout(PATIENCE, messages.message()).await.expect("an answer in time")?;
+    Ok(Response::from_parts(metadata, first.expect("an answer"), extensions))
 }
 
 struct RawCodec;

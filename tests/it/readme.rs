@@ -67,7 +67,7 @@ fn blocks(text: &str) -> Vec<Block> {
 }
 
 /// The only block of this language in a section.
-fn only_block(heading: &str, language: &str) -> String {
+pub fn only_block(heading: &str, language: &str) -> String {
     let mut found = blocks(&section(heading)).into_iter().filter(|block| block.language == language);
     let first = found.next().unwrap_or_else(|| panic!("no {language} in {heading}"));
     assert!(found.next().is_none(), "one {language} in {heading}");
@@ -242,6 +242,17 @@ async fn the_walk_through_the_warnings_prints_what_the_readme_shows() {
         let shown = step.output.as_deref().unwrap_or_default();
         assert_eq!(masked(&printed), masked(shown), "after\n{}\nit printed\n{printed}", step.commands);
     }
+}
+
+#[tokio::test]
+async fn the_watch_prints_what_the_readme_shows() {
+    let Some(terminal) = Terminal::open().await else { return };
+    let mut steps = walk("60 seconds").split_off(1);
+    steps.extend(walk("Rights"));
+    steps.extend(walk("Streams"));
+    let printed = terminal.type_in(&steps).await;
+    let (step, printed) = (steps.last().expect("a step"), printed.last().expect("its output"));
+    assert_eq!(masked(printed), masked(step.output.as_deref().expect("shown")), "it printed\n{printed}");
 }
 
 #[tokio::test]

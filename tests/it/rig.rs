@@ -87,10 +87,18 @@ impl Change {
             }
             Self::Enable => keys.enable_key(v1::EnableKeyRequest { name, expected_revision }).await?.into_inner().key,
             Self::Disable => {
-                keys.disable_key(v1::DisableKeyRequest { name, expected_revision }).await?.into_inner().key
+                keys.disable_key(v1::DisableKeyRequest { name, expected_revision, wait_for_replicas: None })
+                    .await?
+                    .into_inner()
+                    .key
             }
             Self::Revoke => {
-                let request = v1::RevokeKeyRequest { name, reason: "a test".to_owned(), expected_revision };
+                let request = v1::RevokeKeyRequest {
+                    name,
+                    reason: "a test".to_owned(),
+                    expected_revision,
+                    wait_for_replicas: None,
+                };
                 keys.revoke_key(request).await?.into_inner().key
             }
             Self::Rename(number) => {

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use claviger::domain::rights::Right;
-use claviger::proto::v1::{BatchVerifyResponse, Verdict, VerifyResponse, batch_verify_result::Result as Item};
+use claviger::proto::v1::{
+    BatchVerifyResponse, Verdict, VerifyResponse, VerifyStreamResponse, batch_verify_result::Result as Item,
+    verify_stream_response::Result as StreamItem,
+};
 use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -170,6 +173,21 @@ fn row_named(last: &str) -> Row {
     rows().into_iter().find(|row| row.rpc.ends_with(last)).expect("a row")
 }
 
+/// The first answer about a secret in this RPC's message.
+fn verified(rpc: &str, message: &[u8]) -> VerifyResponse {
+    if rpc.ends_with("/BatchVerify") {
+        let mut results = BatchVerifyResponse::decode(message).expect("answers").results;
+        let Some(Item::Response(told)) = results.remove(0).result else { panic!("no answer") };
+        return told;
+    }
+    if rpc.ends_with("/VerifyStream") {
+        let result = VerifyStreamResponse::decode(message).expect("an answer").result;
+        let Some(StreamItem::Response(told)) = result else { panic!("no answer") };
+        return told;
+    }
+    VerifyResponse::decode(message).expect("an answer")
+}
+
 async fn another_tenants_keys_are_unknown(engine: Engine) {
     let Some(app) = TestApp::start(engine).await else { return };
     let mut root = app.root().await;
@@ -177,13 +195,7 @@ async fn another_tenants_keys_are_unknown(engine: Engine) {
     for (right, secret) in strangers(&mut root).await {
         for row in rows().iter().filter(|row| row.foreign == Foreign::Unknown && row.rights.contains(&right)) {
             let answer = raw::call_as(&root.channel, &secret, row.rpc, (row.request)(&place)).await.expect("a verdict");
-            let told = if row.rpc.ends_with("/Verify") {
-                VerifyResponse::decode(&answer[..]).expect("an answer")
-            } else {
-                let mut results = BatchVerifyResponse::decode(&answer[..]).expect("answers").results;
-                let Some(Item::Response(told)) = results.remove(0).result else { panic!("no answer") };
-                told
-            };
+            let told = verified(row.rpc, &answer);
             let nothing_else = VerifyResponse { revision: told.revision, as_of: told.as_of, ..Default::default() };
             assert_eq!(
                 told,

@@ -45,6 +45,8 @@ pub enum Foreign {
     NotFound,
     /// The verdict UNKNOWN.
     Unknown,
+    /// Nothing: tests/it/watch_revocations.rs.
+    Untold,
     /// Only `claviger:admin` may, and for it no tenant is another's.
     AdminOnly,
 }
@@ -288,6 +290,13 @@ fn others() -> Vec<Row> {
         row_of("claviger.v1.VerificationService/BatchVerify", VERIFIERS, Foreign::Unknown, |at| {
             let question = v1::VerifyRequest { secret: at.secret.clone(), ..Default::default() };
             message!(BatchVerifyRequest { requests: vec![question] })
+        }),
+        row_of("claviger.v1.VerificationService/VerifyStream", VERIFIERS, Foreign::Unknown, |at| {
+            let question = v1::VerifyRequest { secret: at.secret.clone(), ..Default::default() };
+            message!(VerifyStreamRequest { request: Some(question) })
+        }),
+        row_of("claviger.v1.VerificationService/WatchRevocations", VERIFIERS, Foreign::Untold, |_| {
+            message!(WatchRevocationsRequest {})
         }),
         row_of("claviger.v1.AuditService/ListAuditEvents", AUDITORS, Foreign::NotFound, |at| {
             message!(ListAuditEventsRequest { parent: at.tenant.clone() })

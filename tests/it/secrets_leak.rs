@@ -277,7 +277,7 @@ async fn refused_by_fields(root: &mut Client, secret: &str) -> Vec<Status> {
         let edited = v1::Key { name: name.clone(), ..key.clone() };
         let update = v1::UpdateKeyRequest { key: Some(edited), update_mask: Some(mask), expected_revision: 0 };
         refused.push(root.keys.update_key(update).await.expect_err("a mask"));
-        let revoke = v1::RevokeKeyRequest { name, reason: text(), expected_revision: 0 };
+        let revoke = v1::RevokeKeyRequest { name, reason: text(), expected_revision: 0, wait_for_replicas: None };
         refused.push(root.keys.revoke_key(revoke).await.expect_err("a reason"));
     }
     refused.extend(refused_by_others(root, secret).await);

@@ -352,16 +352,30 @@ async fn a_request_id_is_echoed_when_harmless_and_replaced_when_not() {
         let answered = answered_request_id(&mut root, Some(given)).await;
         assert_eq!(answered == given, echoed, "{given:?} became {answered:?}");
         assert!(echoed || answered.len() == 36, "{given:?} became {answered:?}");
+        let verified = verified_request_id(&mut root, Some(given)).await;
+        assert_eq!(verified.as_deref(), echoed.then_some(given), "Verify makes no id of its own");
     }
     let one = answered_request_id(&mut root, None).await;
     assert_ne!(one, answered_request_id(&mut root, None).await);
+    assert_eq!(verified_request_id(&mut root, None).await, None);
 }
 
-async fn answered_request_id(root: &mut Client, given: Option<&str>) -> String {
-    let mut request = Request::new(v1::VerifyRequest::default());
+fn with_request_id<T>(message: T, given: Option<&str>) -> Request<T> {
+    let mut request = Request::new(message);
     if let Some(given) = given {
         request.metadata_mut().insert("x-request-id", given.parse().expect("a value"));
     }
+    request
+}
+
+async fn verified_request_id(root: &mut Client, given: Option<&str>) -> Option<String> {
+    let request = with_request_id(v1::VerifyRequest::default(), given);
     let answer = root.verification.verify(request).await.expect("a verdict");
+    answer.metadata().get("x-request-id").map(|id| id.to_str().expect("ASCII").to_owned())
+}
+
+async fn answered_request_id(root: &mut Client, given: Option<&str>) -> String {
+    let request = with_request_id(v1::BatchVerifyRequest { requests: vec![v1::VerifyRequest::default()] }, given);
+    let answer = root.verification.batch_verify(request).await.expect("a verdict");
     answer.metadata().get("x-request-id").expect("an id").to_str().expect("ASCII").to_owned()
 }

@@ -59,7 +59,7 @@ async fn set_tenant(root: &mut Client, name: &str, enabled: bool) {
 }
 
 async fn disable_key(root: &mut Client, name: &str) {
-    let request = v1::DisableKeyRequest { name: name.to_owned(), expected_revision: 0 };
+    let request = v1::DisableKeyRequest { name: name.to_owned(), expected_revision: 0, wait_for_replicas: None };
     root.keys.disable_key(request).await.expect("disabled");
 }
 

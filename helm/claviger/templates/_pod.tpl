@@ -81,11 +81,20 @@ spec:
         sources:
           {{- . | nindent 10 }}
     {{- end }}
+    {{- if .Values.database.migration.existingSecret }}
+    # Not among the others: the container that serves doesn't get it.
+    - name: migration
+      projected:
+        defaultMode: 0440
+        sources:
+          {{- include "claviger.secretFile" (dict "from" .Values.database.migration "file" "database-url") | nindent 10 }}
+    {{- end }}
 {{- end -}}
 
 {{/* What `serve` and `migrate` have in common. */}}
 {{- define "claviger.container" -}}
 {{- $values := .root.Values -}}
+{{- $migrates := and (eq .command "migrate") (ne $values.database.migration.existingSecret "") -}}
 image: {{ include "claviger.image" .root }}
 command: [claviger, {{ .command }}]
 env:
@@ -102,7 +111,19 @@ env:
     value: json
   {{- if eq $values.database.mode "postgres" }}
   - name: CLAVIGER_DATABASE_URL_FILE
-    value: /secrets/database-url
+    value: {{ ternary "/migration/database-url" "/secrets/database-url" $migrates }}
+  {{- end }}
+  {{- if and $values.database.password.existingSecret (not $migrates) }}
+  - name: CLAVIGER_DATABASE_PASSWORD_FILE
+    value: /secrets/database-password
+  {{- end }}
+  {{- with $values.database.readers }}
+  - name: CLAVIGER_DATABASE_READERS
+    value: {{ . | quote }}
+  {{- end }}
+  {{- with $values.database.writers }}
+  - name: CLAVIGER_DATABASE_WRITERS
+    value: {{ . | quote }}
   {{- end }}
   {{- if $values.pepper.existingSecret }}
   - name: CLAVIGER_PEPPER_FILE
@@ -149,12 +170,23 @@ volumeMounts:
     mountPath: /secrets
     readOnly: true
   {{- end }}
+  {{- if $migrates }}
+  - name: migration
+    mountPath: /migration
+    readOnly: true
+  {{- end }}
 {{- end -}}
 
 {{/* The Secrets that become files in /secrets; empty when there is none. */}}
 {{- define "claviger.secrets" -}}
 {{- if eq .Values.database.mode "postgres" }}
 {{ include "claviger.secretFile" (dict "from" .Values.database "file" "database-url") }}
+{{- end }}
+{{- if .Values.database.password.existingSecret }}
+{{ include "claviger.secretFile" (dict "from" .Values.database.password "file" "database-password") }}
+{{- end }}
+{{- if .Values.database.certificateAuthority.existingSecret }}
+{{ include "claviger.secretFile" (dict "from" .Values.database.certificateAuthority "file" "database-ca.crt") }}
 {{- end }}
 {{- if .Values.pepper.existingSecret }}
 {{ include "claviger.secretFile" (dict "from" .Values.pepper "file" "pepper") }}

@@ -20,22 +20,24 @@ impl Fields {
     }
 
     /// Takes a list of parsed entries, each named by its index.
-    pub fn take_all<T>(
+    pub fn take_all<'a, T>(
         &mut self,
         field: &str,
         most: usize,
-        texts: &[String],
-        parse: impl Fn(&str) -> Result<T, String>,
+        texts: &'a [String],
+        parse: impl Fn(&'a str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
         if texts.len() > most {
             return self.take(field, Err(format!("has {} entries; at most {most} are allowed", texts.len())));
         }
-        let parsed: Vec<Option<T>> = texts
-            .iter()
-            .enumerate()
-            .map(|(index, text)| self.take(&format!("{field}[{index}]"), parse(text)))
-            .collect();
-        parsed.into_iter().collect()
+        let mut parsed = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            match parse(text) {
+                Ok(entry) => parsed.push(entry),
+                Err(why) => self.violations.push(FieldViolation::new(format!("{field}[{index}]"), why)),
+            }
+        }
+        (parsed.len() == texts.len()).then_some(parsed)
     }
 
     /// The value, when every field was right; the refusal that names each wrong one otherwise.

@@ -129,14 +129,38 @@ fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str], now: Time) -> KeyEdi
     edit
 }
 
-/// Reads a RevokeKeyRequest.
-pub fn revoke(request: &v1::RevokeKeyRequest) -> Result<(KeyName, RevokeReason, Revision), Refusal> {
+/// A DisableKeyRequest, or a RevokeKeyRequest without its reason.
+pub struct Stop {
+    /// Which key.
+    pub name: KeyName,
+    /// The revision the caller saw, or 0.
+    pub expected: Revision,
+    /// How long to wait for the replicas; `None` = not at all.
+    pub replica_wait: Option<std::time::Duration>,
+}
+
+/// Reads a DisableKeyRequest.
+pub fn disable(request: &v1::DisableKeyRequest) -> Result<Stop, Refusal> {
     let mut fields = Fields::default();
-    let name = fields.take("name", KeyName::parse(&request.name));
+    let wait = request.wait_for_replicas.as_ref();
+    let stop = stop(&mut fields, &request.name, request.expected_revision, wait);
+    fields.finish(stop)
+}
+
+/// Reads a RevokeKeyRequest.
+pub fn revoke(request: &v1::RevokeKeyRequest) -> Result<(Stop, RevokeReason), Refusal> {
+    let mut fields = Fields::default();
+    let wait = request.wait_for_replicas.as_ref();
+    let stop = stop(&mut fields, &request.name, request.expected_revision, wait);
     let reason = fields.take("reason", RevokeReason::parse(&request.reason));
-    let expected = expected_revision(&mut fields, request.expected_revision);
-    let complete = || Some((name?, reason?, expected?));
-    fields.finish(complete())
+    fields.finish(stop.zip(reason))
+}
+
+fn stop(fields: &mut Fields, name: &str, expected: i64, wait: Option<&Duration>) -> Option<Stop> {
+    let name = fields.take("name", KeyName::parse(name));
+    let expected = expected_revision(fields, expected);
+    let wait = fields.take("wait_for_replicas", wait.map_or(Ok(None), time::parse_replica_wait));
+    Some(Stop { name: name?, expected: expected?, replica_wait: wait? })
 }
 
 /// Reads the filter of a ListKeysRequest.

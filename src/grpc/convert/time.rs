@@ -33,6 +33,17 @@ pub fn parse_grace(duration: &Duration) -> Result<Span, String> {
     parse_span(duration, Span::zero(), limits::GRACE_PERIOD, "0 to 30 days")
 }
 
+/// Reads a `wait_for_replicas`: 0 to 5 s, and 0 is `None`.
+pub fn parse_replica_wait(duration: &Duration) -> Result<Option<std::time::Duration>, String> {
+    let wait = parse_span(duration, Span::zero(), limits::REPLICA_WAIT, "0 to 5 seconds")?;
+    Ok(wait.to_std().ok().filter(|wait| !wait.is_zero()))
+}
+
+/// Reads a `max_staleness`: 0 or more, as far as a Duration reaches.
+pub fn parse_staleness(duration: &Duration) -> Result<Span, String> {
+    parse_span(duration, Span::zero(), Span::seconds(315_576_000_000), "0 or more; leave it out for the server's bound")
+}
+
 fn parse_span(duration: &Duration, least: Span, most: Span, range: &str) -> Result<Span, String> {
     let wrong = || format!("must be {range}");
     // Seconds and nanos must not have opposite signs; a span that may not be negative needs neither.
@@ -53,6 +64,8 @@ mod tests {
             let _ = parse(&Timestamp { seconds, nanos }).map(write);
             let _ = parse_ttl(&Duration { seconds, nanos });
             let _ = parse_grace(&Duration { seconds, nanos });
+            let _ = parse_replica_wait(&Duration { seconds, nanos });
+            let _ = parse_staleness(&Duration { seconds, nanos });
         }
     }
 
@@ -61,6 +74,10 @@ mod tests {
         assert!(parse_grace(&Duration { seconds: 30 * 86_400, nanos: 0 }).is_ok());
         assert!(parse_grace(&Duration { seconds: 30 * 86_400, nanos: 1_000 }).is_err());
         assert!(parse_grace(&Duration { seconds: -1, nanos: 0 }).is_err());
+        assert!(parse_staleness(&Duration { seconds: 0, nanos: 0 }).is_ok());
+        assert!(parse_staleness(&Duration { seconds: 315_576_000_000, nanos: 0 }).is_ok());
+        assert!(parse_staleness(&Duration { seconds: 0, nanos: -1 }).is_err());
+        assert!(parse_staleness(&Duration { seconds: -1, nanos: 0 }).is_err());
         assert!(parse_ttl(&Duration { seconds: 0, nanos: 999_999_999 }).is_err());
         assert!(parse(&Timestamp { seconds: 253_402_300_799, nanos: 999_999_999 }).is_ok());
         assert!(parse(&Timestamp { seconds: 253_402_300_800, nanos: 0 }).is_err());

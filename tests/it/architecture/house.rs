@@ -11,17 +11,19 @@ pub struct Room {
 /// Modules that hold an edge of the process: what time it is and chance. Everything but `domain` may know them.
 pub const EDGES: [&str; 2] = ["clock", "random"];
 
-/// `domain` knows nobody. `store` knows domain. `verify`, `authority` and `notify` know domain and store. `grpc` knows those
-/// three, of the store only plain types; `http` too, without the store. `app` knows all.
-pub const HOUSE: [Room; 17] = [
+/// `domain` knows nobody. `store` knows domain. `verify`, `authority` and `notify` know domain and store; two of them count.
+/// `grpc` knows those three, of the store only plain types; `http` too, without the store. `app` knows all. `client` knows
+/// the contract alone.
+pub const HOUSE: [Room; 19] = [
     Room { name: "domain", knows: &[], uses: &[] },
     Room { name: "clock", knows: &["domain"], uses: &[] },
     Room { name: "random", knows: &[], uses: &[] },
     Room { name: "config", knows: &["domain"], uses: &["clap", "tracing_subscriber"] },
     Room { name: "data_folder", knows: &["domain"], uses: &[] },
     Room { name: "proto", knows: &[], uses: &["tonic"] },
+    Room { name: "client", knows: &["proto"], uses: &["tokio", "tonic"] },
     Room { name: "store", knows: &["domain"], uses: &["tokio", "sea_orm", "sqlx", "claviger_migrations"] },
-    Room { name: "verify", knows: &["domain", "store"], uses: &["tokio"] },
+    Room { name: "verify", knows: &["domain", "store", "metrics"], uses: &["tokio"] },
     Room { name: "authority", knows: &["domain", "store"], uses: &["tokio"] },
     Room {
         name: "notify",
@@ -61,6 +63,7 @@ pub const HOUSE: [Room; 17] = [
         knows: &["domain", "authority", "notify", "metrics"],
         uses: &["tokio", "tokio_cron_scheduler"],
     },
+    Room { name: "replicas", knows: &["domain", "store", "verify", "metrics"], uses: &["tokio"] },
     Room { name: "telemetry", knows: &["config", "proto"], uses: &["tonic", "opentelemetry", "tracing_subscriber"] },
     Room {
         name: "app",
@@ -74,6 +77,7 @@ pub const HOUSE: [Room; 17] = [
             "http",
             "metrics",
             "jobs",
+            "replicas",
             "config",
             "data_folder",
         ],

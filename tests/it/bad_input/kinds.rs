@@ -27,6 +27,8 @@ pub enum Kind {
     Before,
     Ttl,
     Grace,
+    ReplicaWait,
+    Staleness,
     Mask,
     Scopes,
     Networks,
@@ -36,6 +38,7 @@ pub enum Kind {
     ClientIp,
     VerifyTenant,
     Questions,
+    WatchedFrom,
     /// The IANA name of a time zone.
     Zone,
     /// The same; empty for the default.
@@ -155,7 +158,7 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
         Kind::DisplayName => blamed(with("a name", &["", " ", "a\nb", "a\rb", &"é".repeat(101)])),
         Kind::Description => blamed(with("what it is for", &["\n", "a\rb", "a\tb", &"é".repeat(1_001)])),
         Kind::Reason => blamed(with("no longer used", &[" ", "a\nb", &"é".repeat(201)])),
-        Kind::Revision => numbers(&[-1, i64::MIN]),
+        Kind::Revision | Kind::WatchedFrom => numbers(&[-1, i64::MIN]),
         Kind::PageSize => numbers(&[-1, 501, i64::from(i32::MIN), i64::from(i32::MAX)]),
         Kind::State | Kind::ToldAbout => numbers(&[-1, 5, i64::from(i32::MIN), i64::from(i32::MAX)]),
         Kind::PageToken => blamed(with("AAAA", &["A", "=", "AAAA====", &id(22), &id(513)])),
@@ -166,6 +169,8 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
                 .concat(),
         ),
         Kind::Grace => spans(&[&IMPOSSIBLE[..], &[(-1, 0), (0, -1), (30 * DAY, 1_000), (30 * DAY + 1, 0)]].concat()),
+        Kind::ReplicaWait => spans(&[&IMPOSSIBLE[..], &[(-1, 0), (0, -1), (5, 1_000), (6, 0)]].concat()),
+        Kind::Staleness => spans(&[&IMPOSSIBLE[..], &[(-1, 0), (0, -1)]].concat()),
         Kind::Mask => masks(),
         Kind::Scopes => listed(
             "pay",
@@ -357,6 +362,8 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
         Kind::Before => accepted([Span(-62_135_596_800, 0), Span(253_402_300_799, 999_999_999), Absent]),
         Kind::Ttl => accepted([Span(1, 0), Span(CENTURY, 0), Span(CENTURY, 999), Absent]),
         Kind::Grace => accepted([Span(0, 0), Span(0, 999), Span(30 * DAY, 999), Absent]),
+        Kind::ReplicaWait => accepted([Span(0, 0), Span(0, 999), Span(5, 999), Absent]),
+        Kind::Staleness => accepted([Span(0, 0), Span(0, 999), Span(315_576_000_000, 0), Absent]),
         Kind::Mask => accepted([Paths(vec!["display_name".to_owned(); 16])]),
         Kind::Scopes => {
             accepted([Texts(hundred()), Texts(widest()), Texts(vec!["*".into(), "a:*".into()]), Texts(Vec::new())])
@@ -372,6 +379,7 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
         Kind::Target => texts(&["", "tenants/acme", "tenants/acme/userGroups/ops", &format!("{KEY}{}", key_id())]),
         Kind::ClientIp => texts(&["", "192.0.2.1", "::1", "::ffff:192.0.2.1", "2001:DB8::1"]),
         Kind::Questions => accepted([Messages(1)]),
+        Kind::WatchedFrom => vec![(Number(0), Code::Ok), (Number(i64::MAX), Code::Unavailable)],
         Kind::Zone => texts(&["UTC", "America/Argentina/ComodRivadavia", "Etc/GMT-14", "Asia/Kolkata"]),
         Kind::ZoneOrDefault => texts(&["", "UTC", "Pacific/Apia"]),
         Kind::Hour => accepted([Number(0), Number(23)]),

@@ -78,8 +78,14 @@ const CHECKED: &[(&str, Fields)] = &[
         ],
     ),
     ("KeyService/EnableKey", KEY),
-    ("KeyService/DisableKey", KEY),
-    ("KeyService/RevokeKey", &[("name", KeyName), ("reason", Reason), ("expected_revision", Revision)]),
+    (
+        "KeyService/DisableKey",
+        &[("name", KeyName), ("expected_revision", Revision), ("wait_for_replicas", ReplicaWait)],
+    ),
+    (
+        "KeyService/RevokeKey",
+        &[("name", KeyName), ("reason", Reason), ("expected_revision", Revision), ("wait_for_replicas", ReplicaWait)],
+    ),
     (
         "KeyService/RotateKey",
         &[
@@ -191,9 +197,16 @@ const CHECKED: &[(&str, Fields)] = &[
     ),
     (
         "VerificationService/Verify",
-        &[("required_scopes", RequiredScopes), ("client_ip", ClientIp), ("tenant", VerifyTenant)],
+        &[
+            ("required_scopes", RequiredScopes),
+            ("client_ip", ClientIp),
+            ("tenant", VerifyTenant),
+            ("min_revision", WatchedFrom),
+            ("max_staleness", Staleness),
+        ],
     ),
     ("VerificationService/BatchVerify", &[("requests", Questions)]),
+    ("VerificationService/WatchRevocations", &[("min_revision", WatchedFrom)]),
     (
         "AuditService/ListAuditEvents",
         &[("parent", TenantName), ("page_size", PageSize), ("page_token", PageToken), ("target", Target)],
@@ -213,6 +226,9 @@ pub const EXEMPT: &[(&str, &str, Why)] = &[
     ),
     ("BatchVerify", "requests.client_ip", Why::EveryValueIsGood("its item has the error: bad_input/presented.rs")),
     ("BatchVerify", "requests.tenant", Why::EveryValueIsGood("its item has the error: bad_input/presented.rs")),
+    ("BatchVerify", "requests.min_revision", Why::EveryValueIsGood("its item has the error: bad_input/presented.rs")),
+    ("BatchVerify", "requests.max_staleness", Why::EveryValueIsGood("its item has the error: bad_input/presented.rs")),
+    ("VerifyStream", "", Why::EveryValueIsGood("its item has the error: verify_stream.rs")),
     ("CreateKey", "key.name", Why::Ignored),
     ("CreateServiceUser", "service_user.name", Why::Ignored),
     ("CreateTenant", "tenant.name", Why::Ignored),

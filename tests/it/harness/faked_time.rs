@@ -144,7 +144,7 @@ impl Drop for FakedPostgres {
 }
 
 /// PostgreSQL refuses root, so root becomes this user and group.
-fn server_user() -> Option<(u32, u32)> {
+pub(super) fn server_user() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| {
         let answer = Command::new("id").args(arguments).output().expect("id runs");
         String::from_utf8(answer.stdout).expect("UTF-8").trim().parse::<u32>().expect("a number")
@@ -152,7 +152,7 @@ fn server_user() -> Option<(u32, u32)> {
     (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
 }
 
-fn program(path: &Path, folder: &Path, user: Option<(u32, u32)>) -> Command {
+pub(super) fn program(path: &Path, folder: &Path, user: Option<(u32, u32)>) -> Command {
     let mut command = Command::new(path);
     command.env_clear().current_dir(folder).stdin(Stdio::null());
     if let Some((user, group)) = user {
@@ -162,7 +162,7 @@ fn program(path: &Path, folder: &Path, user: Option<(u32, u32)>) -> Command {
 }
 
 /// The folder with PostgreSQL's programs. Debian keeps each version's in a folder of its own.
-fn programs() -> Option<PathBuf> {
+pub(super) fn programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     versions.sort_by_key(|bin| bin.parent().and_then(|path| path.file_name()?.to_str()?.parse::<u32>().ok()));

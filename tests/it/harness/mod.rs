@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod clients;
+pub mod cluster;
 pub mod engine;
 pub mod errors;
 pub mod faked_time;
@@ -13,6 +14,7 @@ pub mod sink;
 
 pub use app::TestApp;
 pub use clients::Client;
+pub use cluster::Cluster;
 pub use engine::{Engine, Place};
 pub use faked_time::{FakedTime, faked_postgres};
 pub use process::Process;

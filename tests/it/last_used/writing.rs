@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use claviger::app::target;
 use claviger::clock::Clock;
-use claviger::domain::{Span, ids::KeyId};
+use claviger::domain::{
+    Span,
+    ids::KeyId,
+    pepper::{Pepper, Peppers},
+    verifiable_key::VerifiableKey,
+};
 use claviger::store::{Cursor, Store};
 use claviger::verify::mirror::{LookUp, Mirror};
 use claviger::verify::usage::{LastUse, Usage};
@@ -94,24 +99,26 @@ async fn of_two_replicas_the_later_use_stays(engine: Engine) {
 
 async fn a_newer_row_keeps_what_is_known_of_the_use(engine: Engine) {
     let Some(alone) = Alone::start(engine).await else { return };
-    let (mirror, feed) = (Mirror::default(), alone.store.feed());
+    let feed = alone.store.feed();
     let start = Cursor::start_after(0);
-    for row in feed.tenants(&start).await.expect("rows") {
-        mirror.put_tenant(row.content.expect("readable"));
-    }
-    for row in feed.service_users(&start).await.expect("rows") {
-        mirror.put_service_user(row.content.expect("readable"));
-    }
     let rows = feed.keys(&start).await.expect("rows");
     let row = rows.into_iter().find(|row| row.id == alone.key.to_string()).expect("the key");
-    let stored = row.content.expect("readable");
+    let peppers = Peppers::single(Pepper::new(&[7; 32]));
+    let key = VerifiableKey { pepper: peppers.current().id().clone(), ..row.content.expect("readable") };
+    let mirror = Mirror::new(Arc::new(peppers));
+    for row in feed.tenants(&start).await.expect("rows") {
+        mirror.put_tenant(&row.content.expect("readable"));
+    }
+    for row in feed.service_users(&start).await.expect("rows") {
+        mirror.put_service_user(&row.content.expect("readable"));
+    }
     let last_use = || match mirror.look_up(alone.key) {
-        LookUp::Found(found) => Arc::clone(&found.known.last_use),
-        other => panic!("{other:?}"),
+        LookUp::Found(found) => Arc::clone(found.key.last_use()),
+        LookUp::Missing | LookUp::Unreadable => panic!("the key is not found"),
     };
-    mirror.put_key(alone.key, row.revision, Some(stored.clone()));
+    mirror.put_key(&key);
     let first = last_use();
-    mirror.put_key(alone.key, row.revision + 1, Some(stored));
+    mirror.put_key(&VerifiableKey { revision: key.revision + 1, ..key });
     assert!(Arc::ptr_eq(&first, &last_use()));
 }
 

@@ -19,8 +19,8 @@ on_both_engines!(
 
 /// Methods that change nothing or keep books only (notifications), and two whose events have tests of their own (below, and
 /// user_groups.rs).
-const LEFT_OUT: [&str; 9] =
-    ["Get", "List", "Verify", "BatchVerify", "Mark", "Preview", "Run", "DeleteTenant", "DeleteUserGroup"];
+const LEFT_OUT: [&str; 10] =
+    ["Get", "List", "Verify", "BatchVerify", "Watch", "Mark", "Preview", "Run", "DeleteTenant", "DeleteUserGroup"];
 
 /// Name and revision of the resource that an answer holds; a rotation's is the predecessor.
 fn changed(rpc: &str, answer: &[u8]) -> (String, i64) {
@@ -131,9 +131,19 @@ async fn what_changed_nothing_leaves_no_event(engine: Engine) {
     root.user_groups.update_user_group(request).await.expect("a no-op");
     let rotate = v1::RotateKeyRequest { name: place.key.clone(), ..Default::default() };
     root.keys.rotate_key(rotate).await.expect_err("disabled");
-    let lost = v1::RevokeKeyRequest { name: place.key.clone(), reason: String::new(), expected_revision: 1 };
+    let lost = v1::RevokeKeyRequest {
+        name: place.key.clone(),
+        reason: String::new(),
+        expected_revision: 1,
+        wait_for_replicas: None,
+    };
     root.keys.revoke_key(lost).await.expect_err("a lost race");
-    let bad = v1::RevokeKeyRequest { name: place.key.clone(), reason: "\0".to_owned(), expected_revision: 0 };
+    let bad = v1::RevokeKeyRequest {
+        name: place.key.clone(),
+        reason: "\0".to_owned(),
+        expected_revision: 0,
+        wait_for_replicas: None,
+    };
     root.keys.revoke_key(bad).await.expect_err("a bad reason");
     let taken = v1::ServiceUser { display_name: "taken".to_owned(), ..Default::default() };
     let (parent, service_user_id) = (place.tenant.clone(), "billing".to_owned());

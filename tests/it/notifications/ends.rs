@@ -36,7 +36,7 @@ async fn an_end_is_seen_at_once_and_recorded_once(engine: Engine) {
     let owner = root.create_service_user(&tenant, "billing").await;
     let (made, secret) = key_and_secret(&mut root, &owner, "short", 3_600).await;
     let (disabled, _) = key_and_secret(&mut root, &owner, "disabled", 3_600).await;
-    let disable = v1::DisableKeyRequest { name: disabled.name.clone(), expected_revision: 0 };
+    let disable = v1::DisableKeyRequest { name: disabled.name.clone(), expected_revision: 0, wait_for_replicas: None };
     root.keys.disable_key(disable).await.expect("disabled");
     let stays = key(&mut root, &owner, "longer", 3_601).await;
     app.advance(TimeDelta::hours(1) - TimeDelta::microseconds(1));

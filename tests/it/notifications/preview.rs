@@ -50,7 +50,10 @@ async fn keys(root: &mut Client, tenant: &str) {
         root.keys.create_key(request).await.expect("a key");
     }
     let disabled = key(root, &other, "disabled", 8 * DAY).await;
-    root.keys.disable_key(v1::DisableKeyRequest { name: disabled.name, expected_revision: 0 }).await.expect("disabled");
+    root.keys
+        .disable_key(v1::DisableKeyRequest { name: disabled.name, expected_revision: 0, wait_for_replicas: None })
+        .await
+        .expect("disabled");
     let revoked = key(root, &other, "revoked", 8 * DAY).await;
     root.keys.revoke_key(v1::RevokeKeyRequest { name: revoked.name, ..Default::default() }).await.expect("revoked");
     let rotated = key(root, &other, "rotated", 18 * DAY).await;

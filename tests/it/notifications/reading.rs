@@ -99,7 +99,10 @@ async fn act(root: &mut Client, app: &TestApp, deed: &str, key: &v1::Key) {
             root.keys.delete_key(v1::DeleteKeyRequest { name, expected_revision }).await.expect("deleted");
         }
         "disabled" => {
-            root.keys.disable_key(v1::DisableKeyRequest { name, expected_revision }).await.expect("disabled");
+            root.keys
+                .disable_key(v1::DisableKeyRequest { name, expected_revision, wait_for_replicas: None })
+                .await
+                .expect("disabled");
         }
         "renamed" => {
             crate::rig::Change::Rename(1).make(root, &owner, &name).await.expect("renamed");

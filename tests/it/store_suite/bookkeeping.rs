@@ -20,7 +20,7 @@ pub(super) async fn purge_waits_thirty_days_and_takes_children_first(database: &
     let purged = bookkeeping.purge(now() + limits::PURGE_AFTER).await.expect("a purge");
     assert_eq!((purged.keys, purged.service_users, purged.tenants), (1, 1, 1));
     bookkeeping.commit().await.expect("a commit");
-    assert_eq!(database.store.feed().look().await.expect("a look").revision, revision);
+    assert_eq!(database.store.feed().look(None).await.expect("a look").revision, revision);
     // The id is free again.
     let write = database.store.write().await.expect("a write");
     assert_eq!(write.tenant(&gone.id).await.expect("a look"), None);

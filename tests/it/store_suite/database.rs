@@ -114,7 +114,7 @@ pub(super) async fn empty_postgres(test: &str) -> Option<(Target, (String, Strin
     }
     admin.close().await.expect("closes");
     let (before, _) = server.rsplit_once('/').expect("a database in the URL");
-    Some((Target::Postgres { url: format!("{before}/{name}") }, (server, name)))
+    Some((Target::postgres(format!("{before}/{name}")), (server, name)))
 }
 
 pub(super) async fn drop_database(server: &str, name: &str) {
@@ -126,7 +126,7 @@ pub(super) async fn drop_database(server: &str, name: &str) {
 fn url_of(target: &Target) -> String {
     match target {
         Target::Sqlite { file } => format!("sqlite://{}", file.display()),
-        Target::Postgres { url } => url.clone(),
+        Target::Postgres(settings) => settings.url.clone(),
     }
 }
 
@@ -144,8 +144,8 @@ impl Bouncer {
             eprintln!("SKIPPED (no pgbouncer): {test}");
             return None;
         };
-        let Target::Postgres { url } = target else { return None };
-        let rest = url.strip_prefix("postgres://").expect("the form of the URL");
+        let Target::Postgres(settings) = target else { return None };
+        let rest = settings.url.strip_prefix("postgres://").expect("the form of the URL");
         let (authority, name) = rest.split_once('/').expect("a database");
         let (user, address) = authority.split_once('@').expect("a user");
         let (host, port) = address.split_once(':').expect("a port");
@@ -167,7 +167,7 @@ impl Bouncer {
         // It refuses to run as root.
         std::os::unix::process::CommandExt::uid(&mut command, unprivileged(&folder));
         let child = command.spawn().expect("pgbouncer");
-        let target = Target::Postgres { url: format!("postgres://{user}@127.0.0.1:{own_port}/{name}") };
+        let target = Target::postgres(format!("postgres://{user}@127.0.0.1:{own_port}/{name}"));
         Some(Self { target, child, _folder: folder })
     }
 }

@@ -69,7 +69,7 @@ async fn a_lost_connection_is_unavailable_or_unknown_and_then_all_is_well() {
     drop(write);
     database.execute(cut).await.expect("cut");
     assert!(database.store.tenant(&tenant_id("lost")).await.expect("on a new connection").is_none());
-    assert_eq!(database.store.feed().look().await.expect("on a new connection").revision, 1);
+    assert_eq!(database.store.feed().look(None).await.expect("on a new connection").revision, 1);
     let write = database.store.write().await.expect("on a new connection");
     assert_eq!(done(write).await, 2);
     database.remove().await;
@@ -92,7 +92,7 @@ async fn a_commit_is_unknown_when_the_session_ends_and_known_when_it_is_refused(
         let failed = write.commit(event).await.expect_err("the trigger sees to it");
         assert_eq!(matches!(failed, StoreError::OutcomeUnknown(_)), unknown, "{failed:?}");
     }
-    assert_eq!(database.store.feed().look().await.expect("a look").revision, 0);
+    assert_eq!(database.store.feed().look(None).await.expect("a look").revision, 0);
     database.remove().await;
 }
 

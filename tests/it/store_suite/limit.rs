@@ -72,7 +72,7 @@ pub(super) async fn the_schema_refuses_what_the_program_never_does(database: &Da
     }
     let bytes = |hex: &str| match database.target {
         Target::Sqlite { .. } => format!("X'{hex}'"),
-        Target::Postgres { .. } => format!("'\\x{hex}'::bytea"),
+        Target::Postgres(_) => format!("'\\x{hex}'::bytea"),
     };
     for hex in ["ab".repeat(31), "ab".repeat(33)] {
         let forced =

@@ -112,7 +112,7 @@ impl World {
             Deed::Extend(owner, span) => self.extend(house, owner, span).await,
             Deed::Disable(owner) => {
                 let name = self.last(house, owner).name.clone();
-                let request = v1::DisableKeyRequest { name, expected_revision: 0 };
+                let request = v1::DisableKeyRequest { name, expected_revision: 0, wait_for_replicas: None };
                 self.root.keys.disable_key(request).await.expect("disabled");
             }
             Deed::DisableOwner(owner) => {

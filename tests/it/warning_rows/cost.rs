@@ -18,7 +18,7 @@ use crate::harness::{Engine, Place, TestApp, app::start_of_time};
 /// The warnings alone on a place, with nothing in the background. Mails go into a folder.
 async fn warnings(place: &Place, clock: &Clock) -> (Warnings, Store) {
     let target = match &place.database_url {
-        Some(url) => Target::Postgres { url: url.clone() },
+        Some(url) => Target::postgres(url),
         None => Target::Sqlite { file: place.sqlite_file() },
     };
     let store = Store::connect(&target, "warning_rows").await.expect("a store");

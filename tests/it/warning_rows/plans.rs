@@ -206,7 +206,7 @@ async fn no_statement_of_warnings_reads_a_big_table_whole() {
     bulk.execute("VACUUM ANALYZE").await;
     let name = select::<String>(&bulk.database, "SELECT current_database()::text").await.remove(0);
     bulk.execute(&format!("ALTER DATABASE {name} SET enable_seqscan = off")).await;
-    let target = Target::Postgres { url: place.database_url.clone().expect("a URL") };
+    let target = Target::postgres(place.database_url.clone().expect("a URL"));
     let mut sizes = BTreeMap::new();
     for table in BIG {
         sizes.insert(table, select::<i64>(&bulk.database, &format!("SELECT count(*) FROM {table}")).await[0]);

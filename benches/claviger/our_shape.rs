@@ -1,0 +1,122 @@
+//! An empty handler on the service's own kind of server: the same connections, layers, counters and check of the caller;
+//! then a constant.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use futures_util::FutureExt;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+
+use claviger::authority::Authority;
+use claviger::clock::Clock;
+use claviger::data_folder::read_peppers;
+use claviger::domain::Span;
+use claviger::grpc::{caller::Gate, layers::Services, server};
+use claviger::metrics::Metrics;
+use claviger::proto::v1::verification_service_server::{VerificationService, VerificationServiceServer};
+use claviger::proto::v1::{
+    BatchVerifyRequest, BatchVerifyResponse, VerifyRequest, VerifyResponse, VerifyStreamRequest, VerifyStreamResponse,
+    WatchRevocationsRequest, WatchRevocationsResponse,
+};
+use claviger::store::{Store, Target};
+use claviger::verify::{
+    Verifier, mirror::Mirror, recogniser::Recogniser, refresh::Refresher, rehash::RehashQueue, tally::Tally,
+    usage::Usage, verdict::Verdict,
+};
+
+use crate::Outcome;
+use crate::answer;
+
+/// Bound of staleness, as the service's own default.
+const STALENESS: Span = Span::minutes(10);
+
+/// Where the data is.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// A data folder that the service has used.
+    folder: PathBuf,
+    /// Its database, unless it is SQLite in the folder.
+    #[arg(long)]
+    database_url: Option<String>,
+}
+
+#[derive(Clone)]
+struct Empty {
+    gate: Gate,
+    tally: Arc<Tally>,
+}
+
+#[tonic::async_trait]
+impl VerificationService for Empty {
+    async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
+        self.gate.admit_verification(&request, "claviger.v1.VerificationService/Verify").await?;
+        self.tally.count(&Ok(Verdict::Valid));
+        Ok(Response::new(answer::constant()))
+    }
+
+    async fn batch_verify(
+        &self,
+        _request: Request<BatchVerifyRequest>,
+    ) -> Result<Response<BatchVerifyResponse>, Status> {
+        Err(Status::unimplemented("only Verify is measured"))
+    }
+
+    type VerifyStreamStream = ReceiverStream<Result<VerifyStreamResponse, Status>>;
+
+    async fn verify_stream(
+        &self,
+        _request: Request<Streaming<VerifyStreamRequest>>,
+    ) -> Result<Response<Self::VerifyStreamStream>, Status> {
+        Err(Status::unimplemented("only Verify is measured"))
+    }
+
+    type WatchRevocationsStream = ReceiverStream<Result<WatchRevocationsResponse, Status>>;
+
+    async fn watch_revocations(
+        &self,
+        _request: Request<WatchRevocationsRequest>,
+    ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
+        Err(Status::unimplemented("only Verify is measured"))
+    }
+}
+
+/// Prints where it listens, and serves until it is killed.
+pub async fn serve(arguments: Arguments) -> Outcome<()> {
+    let gate = gate(arguments).await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("listening on {}", listener.local_addr()?);
+    let empty = Empty { gate, tally: Arc::default() };
+    let routes = Routes::new(VerificationServiceServer::new(empty.clone()));
+    server::serve(listener, Services::new(routes, empty), CancellationToken::new()).await;
+    Ok(())
+}
+
+/// As `app` puts it together.
+async fn gate(arguments: Arguments) -> Outcome<Gate> {
+    let target = match arguments.database_url {
+        Some(url) => Target::postgres(url),
+        None => Target::Sqlite { file: arguments.folder.join("claviger.sqlite") },
+    };
+    let store = Store::connect(&target, "claviger-bench").await?;
+    let peppers = Arc::new(read_peppers(&arguments.folder.join("pepper"))?);
+    let (clock, mirror) = (Clock::system(), Arc::new(Mirror::new(Arc::clone(&peppers))));
+    let end_again = Box::new(|_| async { Ok(0) }.boxed());
+    let (feed, metrics, never) = (store.feed(), Arc::new(Metrics::new()?), CancellationToken::new());
+    let mut refresher = Refresher::start(Arc::clone(&mirror), feed, clock.clone(), metrics, end_again, never);
+    while refresher.position().is_none() {
+        refresher.looked().await;
+    }
+    let rehash = Arc::new(RehashQueue::new(Arc::clone(&peppers), &store.pepper_registrations().await?));
+    let usage = Arc::new(Usage::new(store.clone(), clock.clone()));
+    let recogniser = Recogniser::new(&claviger::random::bytes()?);
+    let verifier =
+        Verifier::new(mirror, refresher, Arc::clone(&peppers), rehash, usage, clock.clone(), STALENESS, recogniser);
+    let own = claviger::replicas::name_this_process()?;
+    let authority = Authority::new(store, peppers, clock.clone(), TaskTracker::new(), own);
+    Ok(Gate::new(Arc::new(verifier), authority, clock))
+}

@@ -1,0 +1,103 @@
+//! An installation: its data folder, its database and its peppers, opened or made; and what is done to one that doesn't run.
+
+use crate::authority::{
+    first_start::{CheckError, FirstStart, check_peppers, first_start, register_current_pepper},
+    keys::Created,
+    root_key,
+};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::data_folder::{DataFolder, read_peppers, read_secret};
+use crate::domain::{ids::ServiceUserName, pepper::Peppers};
+use crate::store::{PostgresSettings, Store, Target};
+
+use super::AppError;
+
+const APPLICATION_NAME: &str = "claviger";
+
+/// An open installation: data folder, database, peppers.
+pub(super) struct Installation {
+    pub(super) folder: DataFolder,
+    pub(super) store: Store,
+    pub(super) peppers: Peppers,
+    pub(super) first_start: FirstStart,
+}
+
+/// Where the database is.
+#[must_use]
+pub fn target(settings: &Settings, folder: &DataFolder) -> Target {
+    match settings.database.clone() {
+        Some(database) => Target::Postgres(PostgresSettings {
+            url: database.url,
+            password: database.password,
+            readers: database.readers,
+            writers: database.writers,
+            connect_timeout: database.connect_timeout,
+            statement_timeout: database.statement_timeout,
+            lock_timeout: database.lock_timeout,
+        }),
+        None => Target::Sqlite { file: folder.sqlite_file() },
+    }
+}
+
+/// `claviger migrate`.
+pub async fn migrate(settings: &Settings) -> Result<u32, AppError> {
+    let folder = DataFolder::open(&settings.data, settings.database.is_none())?;
+    Ok(Store::migrate(&target(settings, &folder)).await?)
+}
+
+/// `claviger root-key`.
+pub async fn add_root_key(settings: &Settings, clock: &Clock) -> Result<Created, AppError> {
+    let installation = open(settings, clock).await?;
+    let created = root_key::add(&installation.store, installation.peppers.current(), clock.now()).await?;
+    installation.store.close().await;
+    Ok(created)
+}
+
+/// Opens it; the first start makes it.
+pub(super) async fn open(settings: &Settings, clock: &Clock) -> Result<Installation, AppError> {
+    let folder = DataFolder::open(&settings.data, settings.database.is_none())?;
+    let target = target(settings, &folder);
+    Store::prepare_schema(&target).await?;
+    let store = Store::connect(&target, APPLICATION_NAME).await?;
+    if let Some(time) = store.feed().look(None).await?.database_time {
+        clock.follow(time);
+    }
+    let peppers = peppers(settings, &folder, &store).await?;
+    let prepared = settings.root_key_file.as_deref().map(read_secret).transpose()?;
+    let keep = |secret: &_| folder.keep_root_key(secret).map_err(|error| error.to_string());
+    let first_start = first_start(&store, peppers.current(), prepared, clock.now(), keep).await;
+    settle_root_keys(&folder, &store, first_start.is_ok()).await?;
+    let first_start = first_start?;
+    check_peppers(&store, &peppers, clock.now()).await.map_err(|error| match error {
+        CheckError::Pepper(error) => AppError::Pepper(error),
+        CheckError::Store(error) => AppError::Store(error),
+    })?;
+    register_current_pepper(&store, &peppers, clock.now()).await?;
+    Ok(Installation { folder, store, peppers, first_start })
+}
+
+/// A pepper is generated only while the database knows none: later a missing one is a mistake, not a first start.
+async fn peppers(settings: &Settings, folder: &DataFolder, store: &Store) -> Result<Peppers, AppError> {
+    let file = settings.pepper_file.clone().unwrap_or_else(|| folder.pepper_file());
+    if settings.pepper_file.is_none() && !file.exists() {
+        if let Some((id, _)) = store.pepper_registrations().await?.pop() {
+            return Err(AppError::NoPepper { file, id: id.as_str().to_owned() });
+        }
+        folder.generate_pepper()?;
+    }
+    Ok(read_peppers(&file)?)
+}
+
+/// Secrets that were kept aside, by this start or one that died: those that were committed become `root.key`. The others
+/// are thrown away only when it is `certain` that nobody's first start is still under way.
+async fn settle_root_keys(folder: &DataFolder, store: &Store, certain: bool) -> Result<(), AppError> {
+    for secret in folder.pending_root_keys()? {
+        match store.key(&ServiceUserName::root().key(secret.key_id())).await? {
+            Some(_) => folder.confirm_root_key(&secret)?,
+            None if certain => folder.discard_root_key(&secret)?,
+            None => {}
+        }
+    }
+    Ok(())
+}

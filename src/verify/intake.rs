@@ -1,0 +1,129 @@
+//! From the feed into a mirror: owners before keys, page by page.
+
+use crate::domain::{
+    Revision, Span,
+    ids::{KeyId, ServiceUserName, TenantId},
+    owner::{ServiceUser, Tenant},
+    verifiable_key::VerifiableKey,
+};
+use crate::store::{Cursor, Feed, FeedRow, StoreError};
+
+use super::history::Seen;
+use super::mirror::Mirror;
+use super::revocation::Revocation;
+
+/// Takes rows of the feed into a mirror.
+pub(super) struct Intake<'a> {
+    pub(super) feed: &'a Feed,
+    pub(super) mirror: &'a Mirror,
+    /// What the database must still have when a page was read, before its rows go in; so no row of another history takes the
+    /// place of one that is remembered. `None` for a mirror that nobody asks yet.
+    pub(super) seen: Option<&'a mut Seen>,
+    /// Where to note what an earlier VALID may be wrong for. `None` for a mirror that nobody asked yet: it has nothing to
+    /// compare with.
+    pub(super) found: Option<&'a mut Vec<Revocation>>,
+    /// The highest revision of a row that was read.
+    pub(super) highest: Revision,
+}
+
+impl Intake<'_> {
+    /// Owners before keys, but an owner comes back only after the keys: one of them may have been ended meanwhile, and at no
+    /// moment was it good. No upper bound: a row that changes again meanwhile moves to the end and is met there.
+    pub(super) async fn follow(&mut self, position: Revision) -> Result<(), StoreError> {
+        let (mut tenants, mut service_users) = (Vec::new(), Vec::new());
+        let mut cursor = Cursor::start_after(position);
+        loop {
+            let rows = self.feed.tenants(&cursor).await?;
+            let Some(last) = rows.last() else { break };
+            cursor = Cursor::after(last);
+            self.check().await?;
+            for row in rows {
+                let comes_back = row.content.as_ref().is_ok_and(|tenant| self.mirror.brings_tenant_back(tenant));
+                if comes_back { tenants.push(row) } else { self.put_tenant(row) }
+            }
+        }
+        cursor = Cursor::start_after(position);
+        loop {
+            let rows = self.feed.service_users(&cursor).await?;
+            let Some(last) = rows.last() else { break };
+            cursor = Cursor::after(last);
+            self.check().await?;
+            for row in rows {
+                let comes_back = row.content.as_ref().is_ok_and(|user| self.mirror.brings_service_user_back(user));
+                if comes_back { service_users.push(row) } else { self.put_service_user(row) }
+            }
+        }
+        cursor = Cursor::start_after(position);
+        loop {
+            let rows = self.feed.keys(&cursor).await?;
+            let Some(last) = rows.last() else { break };
+            cursor = Cursor::after(last);
+            self.check().await?;
+            rows.into_iter().for_each(|row| self.put_key(row));
+        }
+        tenants.into_iter().for_each(|row| self.put_tenant(row));
+        service_users.into_iter().for_each(|row| self.put_service_user(row));
+        Ok(())
+    }
+
+    async fn check(&mut self) -> Result<(), StoreError> {
+        let Some(seen) = self.seen.as_deref_mut() else { return Ok(()) };
+        let look = self.feed.look(Some(seen.revision)).await?;
+        if seen.was_lost(&look, Span::zero()) {
+            return Err(lost_writes());
+        }
+        *seen = Seen::of(&look);
+        Ok(())
+    }
+
+    fn put_tenant(&mut self, row: FeedRow<Tenant>) {
+        let found = match row.content {
+            Ok(tenant) => self.mirror.put_tenant(&tenant),
+            Err(error) => {
+                alarm(&error);
+                TenantId::parse(&row.id).ok().and_then(|id| self.mirror.spoil_tenant(&id, row.revision))
+            }
+        };
+        self.note(row.revision, found);
+    }
+
+    fn put_service_user(&mut self, row: FeedRow<ServiceUser>) {
+        let found = match row.content {
+            Ok(service_user) => self.mirror.put_service_user(&service_user),
+            Err(error) => {
+                alarm(&error);
+                let name = ServiceUserName::parse(&row.id).ok();
+                name.and_then(|name| self.mirror.spoil_service_user(&name, row.revision))
+            }
+        };
+        self.note(row.revision, found);
+    }
+
+    fn put_key(&mut self, row: FeedRow<VerifiableKey>) {
+        let found = match row.content {
+            Ok(key) => self.mirror.put_key(&key),
+            Err(error) => {
+                alarm(&error);
+                KeyId::parse(&row.id).and_then(|id| self.mirror.spoil_key(id, row.revision))
+            }
+        };
+        self.note(row.revision, found);
+    }
+
+    fn note(&mut self, revision: Revision, found: Option<Revocation>) {
+        self.highest = self.highest.max(revision);
+        if let Some(all) = &mut self.found {
+            all.extend(found);
+        }
+    }
+}
+
+/// One unreadable row is put aside; it never stops the others (reliability.md R25).
+fn alarm(error: &StoreError) {
+    tracing::error!(%error, "a stored row can't be understood; its keys can't be verified until a change repairs it");
+}
+
+/// In the middle of a look; the next one finds it out again, and puts it right.
+pub(super) fn lost_writes() -> StoreError {
+    StoreError::Unavailable("it lost writes".to_owned())
+}

@@ -1,0 +1,328 @@
+//! One key in memory: one allocation, and everything a verdict needs in it.
+//!
+//! A million keys are in memory, so each byte of a record is a megabyte: fixed fields, then the scopes' texts behind them.
+//! Owners and what they are called are shared. Measured in `reference/performance.md` 4b and 6: separate strings cost twice
+//! the memory and 5 % of the calls.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use triomphe::ThinArc;
+
+use crate::domain::{
+    Revision, Time,
+    ends::KeyEnd,
+    ids::{KeyId, KeyName},
+    network::Network,
+    pepper::SecretDigest,
+    rights::Right,
+    scope::Scope,
+    verifiable_key::{Standing, VerifiableKey},
+};
+
+use super::owners::ServiceUserCell;
+use super::recogniser::Fingerprint;
+use super::revocation::{Cause, KeyFacts};
+use super::usage::LastUse;
+
+/// "No such instant", in microseconds since the epoch: later than every time there is.
+const NEVER: i64 = i64::MAX;
+/// Bytes before each scope, for its length.
+const LENGTH: usize = 2;
+
+/// A key. Cheap to clone; immutable, except that its last use is noted.
+#[derive(Clone)]
+pub struct Record(ThinArc<Fixed, u8>);
+
+struct Fixed {
+    id: [u8; 16],
+    digest: SecretDigest,
+    revision: Revision,
+    /// Microseconds since the epoch, as the next three.
+    expire_time: i64,
+    revoke_time: i64,
+    delete_time: i64,
+    forget_time: i64,
+    owner: Arc<ServiceUserCell>,
+    last_use: Arc<LastUse>,
+    /// Of its secret, once it was presented; zeros before.
+    fingerprint: [AtomicU64; 2],
+    /// Few keys have any.
+    networks: Option<ThinArc<(), Network>>,
+    /// Its place in [`crate::domain::pepper::Peppers`].
+    pepper: u8,
+    standing: PackedStanding,
+    /// A bit for each of [`Right::ALL`] that a scope of the key is or implies.
+    rights: u8,
+    /// The id of its successor stands before the scopes.
+    is_superseded: bool,
+}
+
+#[derive(Clone, Copy)]
+enum PackedStanding {
+    Enabled,
+    Disabled,
+    Revoked,
+    Expired,
+}
+
+impl Record {
+    /// Packs a key. `pepper` is the place of its pepper; `last_use` that of the record whose place this one takes.
+    #[must_use]
+    pub fn pack(key: &VerifiableKey, pepper: u8, owner: Arc<ServiceUserCell>, last_use: Arc<LastUse>) -> Self {
+        let (standing, revoke_time) = match key.standing {
+            Standing::Enabled => (PackedStanding::Enabled, None),
+            Standing::Disabled => (PackedStanding::Disabled, None),
+            Standing::Revoked { time } => (PackedStanding::Revoked, Some(time)),
+            Standing::Expired => (PackedStanding::Expired, None),
+        };
+        let fixed = Fixed {
+            id: key.name.id.to_bytes(),
+            digest: key.digest,
+            revision: key.revision,
+            expire_time: pack_time(key.expire_time),
+            revoke_time: pack_time(revoke_time),
+            delete_time: pack_time(key.delete_time),
+            forget_time: pack_time(key.forget_time()),
+            owner,
+            last_use,
+            fingerprint: Default::default(),
+            networks: pack_networks(&key.networks),
+            pepper,
+            standing,
+            rights: pack_rights(&key.scopes),
+            is_superseded: key.superseded_by.is_some(),
+        };
+        Self(ThinArc::from_header_and_slice(fixed, &pack_texts(key)))
+    }
+
+    /// Whether this is the record of `id`.
+    #[must_use]
+    pub fn is_of(&self, id: [u8; 16]) -> bool {
+        self.fixed().id == id
+    }
+
+    /// The key's id.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        KeyId::from_bytes(self.fixed().id)
+    }
+
+    /// What is stored of its secret.
+    #[must_use]
+    pub fn digest(&self) -> &SecretDigest {
+        &self.fixed().digest
+    }
+
+    /// The place of its pepper.
+    #[must_use]
+    pub fn pepper(&self) -> u8 {
+        self.fixed().pepper
+    }
+
+    /// The revision of its last change.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.fixed().revision
+    }
+
+    /// Its service user.
+    #[must_use]
+    pub fn owner(&self) -> &ServiceUserCell {
+        &self.fixed().owner
+    }
+
+    /// Whether a text with this fingerprint has opened it before.
+    #[must_use]
+    pub fn recognises(&self, fingerprint: Fingerprint) -> bool {
+        // Whoever reads one half only of what another core writes finds nothing that a text could have.
+        let known = self.fixed().fingerprint.each_ref().map(|half| half.load(Ordering::Relaxed));
+        (known[0] ^ fingerprint.0[0]) | (known[1] ^ fingerprint.0[1]) == 0
+    }
+
+    /// Remembers the fingerprint of a text whose digest matched.
+    pub fn remember(&self, fingerprint: Fingerprint) {
+        for (half, value) in self.fixed().fingerprint.iter().zip(fingerprint.0) {
+            half.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Its last use.
+    #[must_use]
+    pub fn last_use(&self) -> &Arc<LastUse> {
+        &self.fixed().last_use
+    }
+
+    /// When it stops verifying; `None` = never.
+    #[must_use]
+    pub fn expire_time(&self) -> Option<Time> {
+        unpack_time(self.fixed().expire_time)
+    }
+
+    /// Whether it was deleted.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.fixed().delete_time != NEVER
+    }
+
+    /// Whether it ended so long ago that it counts as one that never was.
+    #[must_use]
+    pub fn is_forgotten(&self, now: Time) -> bool {
+        now.timestamp_micros() >= self.fixed().forget_time
+    }
+
+    /// Its standing at `now`.
+    #[must_use]
+    pub fn standing_at(&self, now: Time) -> Standing {
+        self.standing().at(self.expire_time(), now)
+    }
+
+    /// Why it must not verify; `None` when it may.
+    #[must_use]
+    pub fn end(&self, now: Time) -> Option<KeyEnd> {
+        KeyEnd::of(self.standing_at(now), self.is_deleted())
+    }
+
+    /// The key that replaced it.
+    #[must_use]
+    pub fn superseded_by(&self) -> Option<KeyId> {
+        let successor = self.texts().first_chunk().filter(|_| self.fixed().is_superseded);
+        successor.map(|bytes| KeyId::from_bytes(*bytes))
+    }
+
+    /// The texts of its scopes.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> + Clone {
+        let skipped = if self.fixed().is_superseded { 16 } else { 0 };
+        Scopes { rest: self.texts().get(skipped..).unwrap_or_default() }
+    }
+
+    /// Whether a scope of the key is, or implies, this right.
+    #[must_use]
+    pub fn holds(&self, right: Right) -> bool {
+        self.fixed().rights & bit(right) != 0
+    }
+
+    /// Whether it may be used from there.
+    #[must_use]
+    pub fn allows(&self, address: Option<IpAddr>) -> bool {
+        let Some(networks) = &self.fixed().networks else { return true };
+        address.is_some_and(|address| networks.slice.iter().any(|network| network.contains(address)))
+    }
+
+    /// What a VALID that was told of it may be wrong for, now that the key is as in `new`.
+    #[must_use]
+    pub fn revoked_by(&self, new: &VerifiableKey) -> Option<Cause> {
+        let (scopes, networks): (Vec<_>, _) = (self.scopes().map(Scope::from_packed).collect(), self.networks());
+        let old = KeyFacts {
+            state: self.standing(),
+            delete_time: unpack_time(self.fixed().delete_time),
+            superseded_by: self.superseded_by(),
+            scopes: &scopes,
+            networks: &networks,
+            expire_time: self.expire_time(),
+        };
+        KeyFacts::of(new).revokes(&old)
+    }
+
+    /// The id of the tenant whose keys Verify may tell this caller about; `None` = any.
+    #[must_use]
+    pub fn verifiable_tenant(&self) -> Option<&str> {
+        let tenant = self.owner().tenant().id();
+        (!tenant.is_system()).then_some(tenant.as_str())
+    }
+
+    /// Its full name.
+    #[must_use]
+    pub fn name(&self) -> KeyName {
+        self.owner().name().key(self.id())
+    }
+
+    /// Where it may be used from; empty = anywhere.
+    #[must_use]
+    pub fn networks(&self) -> Vec<Network> {
+        self.fixed().networks.as_ref().map_or_else(Vec::new, |networks| networks.slice.to_vec())
+    }
+
+    fn standing(&self) -> Standing {
+        match self.fixed().standing {
+            PackedStanding::Enabled => Standing::Enabled,
+            PackedStanding::Disabled => Standing::Disabled,
+            // Packed with its time; should it lack one, it is revoked all the same.
+            PackedStanding::Revoked => {
+                Standing::Revoked { time: unpack_time(self.fixed().revoke_time).unwrap_or(Time::UNIX_EPOCH) }
+            }
+            PackedStanding::Expired => Standing::Expired,
+        }
+    }
+
+    fn fixed(&self) -> &Fixed {
+        &self.0.header.header
+    }
+
+    fn texts(&self) -> &[u8] {
+        &self.0.slice
+    }
+}
+
+/// Reads what [`pack_texts`] wrote.
+#[derive(Clone)]
+struct Scopes<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Scopes<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let (length, rest) = self.rest.split_first_chunk::<LENGTH>()?;
+        let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        self.rest = rest;
+        std::str::from_utf8(text).ok()
+    }
+}
+
+/// The successor's id, then each scope with its length before it.
+fn pack_texts(key: &VerifiableKey) -> Vec<u8> {
+    let mut texts = Vec::with_capacity(key.scopes.iter().map(|scope| scope.as_str().len() + LENGTH).sum());
+    if let Some(successor) = key.superseded_by {
+        texts.extend(successor.to_bytes());
+    }
+    for scope in &key.scopes {
+        // A scope is at most 263 bytes long; one that weren't would grant nothing.
+        let Ok(length) = u16::try_from(scope.as_str().len()) else { continue };
+        texts.extend(length.to_le_bytes());
+        texts.extend(scope.as_str().bytes());
+    }
+    texts
+}
+
+fn pack_networks(networks: &[Network]) -> Option<ThinArc<(), Network>> {
+    (!networks.is_empty()).then(|| ThinArc::from_header_and_slice((), networks))
+}
+
+fn pack_rights(scopes: &[Scope]) -> u8 {
+    let held = |right: &Right| scopes.iter().filter_map(Scope::right).any(|own| own.implies(*right));
+    Right::ALL.into_iter().filter(held).map(bit).fold(0, |bits, bit| bits | bit)
+}
+
+fn bit(right: Right) -> u8 {
+    match right {
+        Right::Admin => 1,
+        Right::TenantAdmin => 1 << 1,
+        Right::KeysWrite => 1 << 2,
+        Right::KeysRead => 1 << 3,
+        Right::KeysSelf => 1 << 4,
+        Right::KeysReveal => 1 << 5,
+        Right::Verify => 1 << 6,
+        Right::AuditRead => 1 << 7,
+    }
+}
+
+fn pack_time(time: Option<Time>) -> i64 {
+    time.map_or(NEVER, |time| time.timestamp_micros())
+}
+
+fn unpack_time(microseconds: i64) -> Option<Time> {
+    if microseconds == NEVER { None } else { Time::from_timestamp_micros(microseconds) }
+}

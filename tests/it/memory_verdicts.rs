@@ -1,0 +1,163 @@
+//! The packed record answers as the plain values do: random keys, owners and questions go into the real mirror, and each
+//! verdict is held against a naive one made from the plain values.
+
+mod plain;
+mod world;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use claviger::domain::{
+    limits,
+    rights::Right,
+    scope::{RequiredScope, Scope},
+};
+use claviger::verify::{
+    mirror::LookUp,
+    owners::Owners,
+    record::Record,
+    verdict::{Question, Verdict, exists, judge},
+};
+
+use crate::rig::Chance;
+use plain::{Asked, Plain};
+use world::World;
+
+const CASES: usize = 20_000;
+const SEEDS: u64 = 4;
+
+/// What Verify does with what the mirror has. `None` = the row can't be understood.
+fn packed(world: &World, asked: &Asked) -> Option<Verdict> {
+    let presented = asked.secret.presented();
+    let required: Vec<RequiredScope<'_>> =
+        asked.required.iter().map(|text| RequiredScope::parse(text).expect("a scope")).collect();
+    let question = Question {
+        required_scopes: required,
+        client_ip: asked.client_ip(),
+        tenants: [asked.tenants[0].as_deref(), asked.tenants[1].as_deref()],
+        ..Question::default()
+    };
+    let now = plain::time(asked.now);
+    match world.mirror.look_up(presented.key_id()) {
+        LookUp::Missing => Some(Verdict::Unknown),
+        LookUp::Unreadable => None,
+        LookUp::Found(found) => {
+            let digest = world.peppers.at(found.key.pepper()).expect("a pepper").digest(presented);
+            let opens = exists(&found, &question, now) && found.key.digest().matches(&digest);
+            Some(if opens { judge(&found, &question, now) } else { Verdict::Unknown })
+        }
+    }
+}
+
+#[test]
+fn every_verdict_is_that_of_the_plain_values() {
+    let mut told = std::collections::BTreeMap::new();
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed, 60);
+        for case in 0..CASES / usize::try_from(SEEDS).expect("few") {
+            world.change();
+            for _ in 0..3 {
+                let asked = world.question();
+                let (found, expected) = (packed(&world, &asked), world.verdict(&asked));
+                assert_eq!(found, expected, "seed {seed}, case {case}: {asked:?} about {:?}", world.key_of(&asked));
+                *told.entry(expected.map_or("unreadable", Verdict::as_str)).or_insert(0_usize) += 1;
+            }
+        }
+    }
+    println!("seeds 0..{SEEDS}: {told:?}");
+    assert_eq!(told.len(), Verdict::ALL.len(), "each verdict but MALFORMED, and UNREADABLE, was met: {told:?}");
+    assert!(told.values().all(|count| *count >= CASES / 200), "each often enough: {told:?}");
+}
+
+/// A record of this key, packed as the mirror does it.
+fn record(plain: &Plain, world: &World) -> Record {
+    let key = plain.key(world);
+    let owner = Owners::default().service_user(&key.name.owner);
+    Record::pack(&key, world.peppers.place_of(&key.pepper).expect("one of ours"), owner, Arc::default())
+}
+
+#[test]
+fn every_field_comes_back_out_of_a_record() {
+    for seed in 100..102 {
+        let mut world = World::new(seed, 1);
+        for _ in 0..CASES / 4 {
+            let plain = world.readable_key();
+            let (key, record) = (plain.key(&world), record(&plain, &world));
+            assert_eq!(record.scopes().collect::<Vec<_>>(), plain.scopes, "seed {seed}");
+            assert_eq!(record.networks(), key.networks, "seed {seed}");
+            assert_eq!(record.superseded_by(), key.superseded_by, "seed {seed}");
+            assert_eq!(record.expire_time(), key.expire_time, "seed {seed}");
+            assert_eq!((record.id(), record.name()), (key.name.id, key.name.clone()), "seed {seed}");
+            assert_eq!((record.revision(), record.is_deleted()), (key.revision, key.delete_time.is_some()));
+            assert_eq!(record.standing_at(plain::time(0)), key.standing.at(key.expire_time, plain::time(0)));
+            assert!(record.digest().matches(&key.digest));
+            assert_eq!(record.revoked_by(&key), None, "seed {seed}: nothing changed");
+            let granted: Vec<Scope> = plain.scopes.iter().map(|text| Scope::parse(text).expect("a scope")).collect();
+            for right in Right::ALL {
+                let holds = granted.iter().filter_map(Scope::right).any(|own| own.implies(right));
+                assert_eq!(record.holds(right), holds, "seed {seed}: {right:?} by {granted:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_longest_lists_come_back_out_of_a_record() {
+    let mut world = World::new(7, 1);
+    let segment = "x".repeat(limits::SCOPE_SEGMENT_CHARACTERS);
+    let scope = |number: usize| format!("{}:{number:032}", [&*segment; limits::SCOPE_SEGMENTS - 1].join(":"));
+    let plain = Plain {
+        scopes: (0..limits::SCOPES).map(scope).collect(),
+        networks: (0..limits::NETWORKS).map(|_| plain::Net::any(&mut world.chance)).collect(),
+        superseded_by: Some([0xff; 16]),
+        ..world.readable_key()
+    };
+    let record = record(&plain, &world);
+    assert!(record.scopes().eq(plain.scopes.iter()), "all 100");
+    assert_eq!(record.networks(), plain.key(&world).networks, "all 64");
+    assert_eq!(record.superseded_by().expect("one").to_bytes(), [0xff; 16]);
+    for network in &plain.networks {
+        let address: IpAddr = network.some_address(&mut world.chance);
+        assert!(record.allows(Some(address)), "{address} lies in {network:?}");
+    }
+    assert!(!record.allows(None));
+}
+
+/// Nobody may go on remembering a VALID that a change made wrong.
+#[test]
+fn a_change_that_makes_a_valid_wrong_is_told() {
+    let mut wrong = 0;
+    for seed in 200..204 {
+        let mut world = World::new(seed, 8);
+        for case in 0..CASES / 4 {
+            let questions: Vec<Asked> = (0..4).map(|_| world.question()).collect();
+            let before: Vec<_> = questions.iter().map(|asked| world.verdict(asked)).collect();
+            let told = world.change_now();
+            for (asked, before) in questions.iter().zip(before) {
+                let after = world.verdict(asked);
+                if before == Some(Verdict::Valid) && after != before {
+                    wrong += 1;
+                    assert!(told, "seed {seed}, case {case}: VALID became {after:?} in silence: {asked:?}");
+                }
+            }
+        }
+    }
+    println!("{wrong} remembered VALIDs became wrong, and all were told");
+    assert!(wrong > 200, "{wrong}");
+}
+
+#[test]
+fn the_oracle_can_tell_a_wrong_verdict() {
+    let mut world = World::new(1, 60);
+    let mut chance = Chance::of(2);
+    let mut differs = 0;
+    for _ in 0..CASES / 10 {
+        world.change();
+        let asked = world.question();
+        let real = packed(&world, &asked);
+        // The same question, asked of a world in which every key has lost its end.
+        let alive = world.with_every_key_alive(&mut chance);
+        differs += usize::from(alive.verdict(&asked) != real);
+    }
+    assert!(differs > CASES / 100, "{differs}");
+}

@@ -1,0 +1,213 @@
+//! `wait_for_replicas`: who has applied a change, who may not have, and how long that takes.
+
+use std::time::Duration;
+
+use claviger::proto::v1::{self, Verdict};
+use futures_util::future::join_all;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use crate::harness::{Client, Engine, Process, TestApp};
+use crate::postgres_wire::PostgresWire;
+use crate::rig::{Replicas, database, eventually, select};
+
+on_both_engines!(one_process_lists_itself, without_a_wait_nobody_is_listed);
+
+/// What was confirmed, what wasn't, and how long it took.
+struct Reach {
+    confirmed: Vec<String>,
+    unconfirmed: Vec<String>,
+    took: Duration,
+}
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+async fn revoke(root: &mut Client, name: &str, wait_for_replicas: Option<prost_types::Duration>) -> Reach {
+    let begun = Instant::now();
+    let request = v1::RevokeKeyRequest { name: name.to_owned(), wait_for_replicas, ..Default::default() };
+    let answer = root.keys.revoke_key(request).await.expect("revoked").into_inner();
+    assert_eq!(answer.key.expect("a key").state(), v1::KeyState::Revoked);
+    let (confirmed, unconfirmed) = (answer.confirmed_replicas, answer.unconfirmed_replicas);
+    assert!(confirmed.is_sorted() && unconfirmed.is_sorted());
+    Reach { confirmed, unconfirmed, took: begun.elapsed() }
+}
+
+async fn disable(root: &mut Client, name: &str, wait_for_replicas: Option<prost_types::Duration>) -> Reach {
+    let begun = Instant::now();
+    let request = v1::DisableKeyRequest { name: name.to_owned(), wait_for_replicas, ..Default::default() };
+    let answer = root.keys.disable_key(request).await.expect("disabled").into_inner();
+    assert_eq!(answer.key.expect("a key").state(), v1::KeyState::Disabled);
+    let (confirmed, unconfirmed) = (answer.confirmed_replicas, answer.unconfirmed_replicas);
+    Reach { confirmed, unconfirmed, took: begun.elapsed() }
+}
+
+async fn an_owner(root: &mut Client) -> String {
+    let tenant = root.create_tenant("acme").await;
+    root.create_service_user(&tenant, "billing").await
+}
+
+async fn one_process_lists_itself(engine: Engine) {
+    let Some(app) = TestApp::start(engine).await else { return };
+    let mut root = app.root().await;
+    let owner = an_owner(&mut root).await;
+    let (key, _) = root.create_key(&owner, &[]).await;
+    let disabled = disable(&mut root, &key.name, seconds(5)).await;
+    let revoked = revoke(&mut root, &key.name, seconds(5)).await;
+    let again = revoke(&mut root, &key.name, seconds(5)).await;
+    for reach in [&disabled, &revoked, &again] {
+        assert_eq!((&reach.confirmed, reach.unconfirmed.len()), (&disabled.confirmed, 0));
+        assert!(reach.took < Duration::from_secs(4), "{:?}", reach.took);
+    }
+    let [id] = &disabled.confirmed[..] else { panic!("one replica: {:?}", disabled.confirmed) };
+    let (machine, random) = id.rsplit_once('-').expect("a name and chance");
+    assert!(!machine.is_empty() && random.len() == 8 && id.len() <= 72, "{id}");
+}
+
+async fn without_a_wait_nobody_is_listed(engine: Engine) {
+    let Some(app) = TestApp::start(engine).await else { return };
+    let mut root = app.root().await;
+    let owner = an_owner(&mut root).await;
+    for wait in [None, seconds(0)] {
+        let (key, _) = root.create_key(&owner, &[]).await;
+        let disabled = disable(&mut root, &key.name, wait).await;
+        let revoked = revoke(&mut root, &key.name, wait).await;
+        for reach in [disabled, revoked] {
+            assert!(reach.confirmed.is_empty() && reach.unconfirmed.is_empty());
+        }
+    }
+}
+
+/// Three replicas, and a caller with the root key on each.
+struct Three {
+    replicas: Replicas,
+    processes: Vec<Process>,
+    callers: Vec<Client>,
+    owner: String,
+    wire: PostgresWire,
+}
+
+impl Three {
+    /// The first one is behind a wire. They may answer from memory for a second.
+    async fn start() -> Option<Self> {
+        let mut replicas = Replicas::new(3).await?;
+        let wire = PostgresWire::before(&mut replicas.places[0]).await;
+        let start = |number| {
+            let mut command = replicas.command(number);
+            command.env("CLAVIGER_STALENESS_BOUND", "3s");
+            Process::start_command(command)
+        };
+        let processes = join_all((0..3).map(start)).await;
+        let secret = replicas.root_secret();
+        let mut callers = join_all(processes.iter().map(|process| process.caller(Some(&secret)))).await;
+        let owner = an_owner(&mut callers[0]).await;
+        Some(Self { replicas, processes, callers, owner, wire })
+    }
+
+    async fn key(&mut self) -> (String, String) {
+        let (key, secret) = self.callers[0].create_key(&self.owner, &[]).await;
+        (key.name, secret)
+    }
+
+    async fn signal(&self, number: usize, signal: &str) {
+        let pid = self.processes[number].child.id().expect("running").to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().await.expect("kill runs").success());
+    }
+}
+
+/// By their heartbeats alone it would take three quarters of a second on average.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_confirm_at_once_and_then_refuse() {
+    let Some(mut three) = Three::start().await else { return };
+    let mut times = Vec::new();
+    for round in 0..20 {
+        let (name, secret) = three.key().await;
+        for caller in &mut three.callers {
+            assert_eq!(caller.verdict(&secret).await, Verdict::Valid);
+        }
+        let asked = round % 3;
+        let (reach, verdict) = if round % 2 == 0 {
+            (revoke(&mut three.callers[asked], &name, seconds(5)).await, Verdict::Revoked)
+        } else {
+            (disable(&mut three.callers[asked], &name, seconds(5)).await, Verdict::Disabled)
+        };
+        assert_eq!((reach.confirmed.len(), reach.unconfirmed.len()), (3, 0), "{:?}", reach.unconfirmed);
+        for caller in &mut three.callers {
+            assert_eq!(caller.verdict(&secret).await, verdict, "it was confirmed");
+        }
+        times.push(reach.took);
+        let delete = v1::DeleteKeyRequest { name, expected_revision: 0 };
+        three.callers[0].keys.delete_key(delete).await.expect("deleted");
+    }
+    times.sort();
+    println!("confirmed by three after {:?} (median), {:?} (slowest)", times[10], times[19]);
+    assert!(times[10] < Duration::from_millis(400), "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_replica_is_unconfirmed_and_confirms_when_it_goes_on() {
+    let Some(mut three) = Three::start().await else { return };
+    let (name, _) = three.key().await;
+    three.signal(2, "-STOP").await;
+    let reach = revoke(&mut three.callers[0], &name, seconds(2)).await;
+    assert_eq!((reach.confirmed.len(), reach.unconfirmed.len()), (2, 1));
+    let waited = Duration::from_millis(1_990)..Duration::from_secs(5);
+    assert!(waited.contains(&reach.took), "{:?}", reach.took);
+    three.signal(2, "-CONT").await;
+    let again = revoke(&mut three.callers[0], &name, seconds(5)).await;
+    assert_eq!((again.confirmed.len(), again.unconfirmed.len()), (3, 0));
+    assert!(again.confirmed.contains(&reach.unconfirmed[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stopped_is_not_listed_and_a_dead_one_until_it_could_answer_no_more() {
+    let Some(mut three) = Three::start().await else { return };
+    let (name, _) = three.key().await;
+    let all = revoke(&mut three.callers[0], &name, seconds(5)).await.confirmed;
+    assert_eq!(all.len(), 3);
+    assert_eq!(three.processes.pop().expect("a process").terminate().await, Some(0));
+    let two = revoke(&mut three.callers[0], &name, seconds(5)).await;
+    assert_eq!((two.confirmed.len(), two.unconfirmed.len()), (2, 0), "no waiting for who has stopped");
+    let (name, _) = three.key().await;
+    three.processes.pop().expect("a process").kill().await;
+    let killed = Instant::now();
+    let one = revoke(&mut three.callers[0], &name, seconds(1)).await;
+    assert_eq!((one.confirmed.len(), one.unconfirmed.len()), (1, 1));
+    eventually(Duration::from_secs(20), "the dead one counts no more", async || {
+        revoke(&mut three.callers[0], &name, seconds(1)).await.unconfirmed.is_empty()
+    })
+    .await;
+    assert!(killed.elapsed() > Duration::from_secs(3), "as long as a living one might have answered");
+    let database = database(&three.replicas.places[1]).await;
+    assert_eq!(
+        select::<i64>(&database, "SELECT count(*) FROM replica").await,
+        [2],
+        "the dead one's row is kept a while"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_goes_away_while_a_call_waits_and_the_revoke_is_answered() {
+    let Some(mut three) = Three::start().await else { return };
+    let (name, secret) = three.key().await;
+    assert_eq!(three.callers[1].verdict(&secret).await, Verdict::Valid);
+    three.signal(2, "-STOP").await;
+    let cut = async {
+        sleep(Duration::from_millis(700)).await;
+        three.wire.silence_all();
+    };
+    let (reach, ()) = tokio::join!(revoke(&mut three.callers[0], &name, seconds(2)), cut);
+    assert!(reach.took < Duration::from_secs(5), "{:?}", reach.took);
+    assert_eq!(reach.confirmed.len() + reach.unconfirmed.len(), 3);
+    assert!(!reach.unconfirmed.is_empty(), "the suspended one at least");
+    assert!(!reach.confirmed.is_empty(), "the one that was asked at least");
+    // Cut off for longer than it may answer, the first one counts no more: but until then it does.
+    let (name, _) = {
+        let (key, secret) = three.callers[1].create_key(&three.owner, &[]).await;
+        (key.name, secret)
+    };
+    let other = revoke(&mut three.callers[1], &name, seconds(1)).await;
+    assert_eq!((other.confirmed.len(), other.unconfirmed.len()), (1, 2), "cut off, and suspended");
+    three.signal(2, "-CONT").await;
+}
