@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::data_folder::{DataFolder, read_peppers, read_secret};
 use crate::domain::{ids::ServiceUserName, pepper::Peppers};
-use crate::store::{PostgresSettings, Store, Target};
+use crate::store::{Store, Target};
 
 use super::AppError;
 
@@ -27,15 +27,7 @@ pub(super) struct Installation {
 #[must_use]
 pub fn target(settings: &Settings, folder: &DataFolder) -> Target {
     match settings.database.clone() {
-        Some(database) => Target::Postgres(PostgresSettings {
-            url: database.url,
-            password: database.password,
-            readers: database.readers,
-            writers: database.writers,
-            connect_timeout: database.connect_timeout,
-            statement_timeout: database.statement_timeout,
-            lock_timeout: database.lock_timeout,
-        }),
+        Some(database) => Target::Postgres(database),
         None => Target::Sqlite { file: folder.sqlite_file() },
     }
 }

@@ -1,9 +1,9 @@
 //! Where PostgreSQL is, and how it is spoken to: the URL, its password, pools and timeouts.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::domain::limits;
+use crate::store::PostgresSettings;
 
 use super::{
     DATABASE_URL,
@@ -21,33 +21,8 @@ const POSTGRES_ALONE: [&str; 6] = [
     "database_lock_timeout",
 ];
 
-/// How PostgreSQL is reached; the debug form hides it.
-#[derive(Clone)]
-pub struct DatabaseSettings {
-    /// `postgres://user:password@host:port/database?sslmode=verify-full`, unread: the store judges it.
-    pub url: String,
-    /// The password, when it is in a file of its own.
-    pub password: Option<String>,
-    /// Connections for reading, 1 to 64.
-    pub readers: u32,
-    /// Connections for changes, 1 to 64.
-    pub writers: u32,
-    /// Time to get a connection; together with the statement timeout at most 6 s.
-    pub connect_timeout: Duration,
-    /// What PostgreSQL gives a statement.
-    pub statement_timeout: Duration,
-    /// What PostgreSQL lets a statement wait for a lock; below the statement timeout.
-    pub lock_timeout: Duration,
-}
-
-impl fmt::Debug for DatabaseSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DatabaseSettings")
-    }
-}
-
 /// Reads the settings of the database. `Some(None)`: SQLite.
-pub(super) fn read(values: &Values, problems: &mut Vec<String>) -> Option<Option<DatabaseSettings>> {
+pub(super) fn read(values: &Values, problems: &mut Vec<String>) -> Option<Option<PostgresSettings>> {
     let [password_file, readers, writers, connect, statement, lock] = POSTGRES_ALONE;
     let readers = pool(values, readers, limits::READERS, problems);
     let writers = pool(values, writers, limits::POSTGRES_WRITERS, problems);
@@ -68,7 +43,7 @@ pub(super) fn read(values: &Values, problems: &mut Vec<String>) -> Option<Option
         Some(file) => Some(password(password_file, file).map_err(|problem| problems.push(problem)).ok()?),
         None => None,
     };
-    Some(Some(DatabaseSettings {
+    Some(Some(PostgresSettings {
         url,
         password,
         readers: readers?,
@@ -139,7 +114,7 @@ fn ill_matched(connect: Duration, statement: Duration, lock: Duration) -> Option
 mod tests {
     use super::*;
 
-    fn read_from(given: &[(&str, &str)]) -> (Option<DatabaseSettings>, Vec<String>) {
+    fn read_from(given: &[(&str, &str)]) -> (Option<PostgresSettings>, Vec<String>) {
         let values = given.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
         let mut problems = Vec::new();
         let settings = read(&Values::new(values), &mut problems).flatten();

@@ -18,10 +18,10 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::Span;
+use crate::store::PostgresSettings;
 
 use sources::{Values, environment, file_values, variables};
 
-pub use database::DatabaseSettings;
 pub use flags::{Arguments, Command, Flags};
 pub use mail::{Credentials, Encryption, MailServer, MailSettings, Sender};
 
@@ -48,7 +48,7 @@ pub struct Settings {
     /// The data folder.
     pub data: PathBuf,
     /// PostgreSQL; without it, SQLite in the data folder.
-    pub database: Option<DatabaseSettings>,
+    pub database: Option<PostgresSettings>,
     /// The pepper file; without it, a generated one in the data folder.
     pub pepper_file: Option<PathBuf>,
     /// The secret of the first root key.

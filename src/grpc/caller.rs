@@ -93,11 +93,7 @@ impl Gate {
             return Err(status::caller_missing());
         };
         let question = Question { client_ip: address, ..Question::default() };
-        let answer = match self.verifier.verify_now(secret, &question) {
-            Some(answer) => answer,
-            None => self.verifier.verify(secret, &question).await,
-        };
-        match answer.map_err(status::from_no_verdict)? {
+        match self.verifier.verify(secret, &question).await.map_err(status::from_no_verdict)? {
             Answer { verdict: Verdict::Valid, key: Some(key), .. } => Ok(key),
             Answer { .. } => {
                 self.count_unknown(method, address, ErrorReason::CallerInvalid);

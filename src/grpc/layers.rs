@@ -1,6 +1,7 @@
 //! What surrounds every call: only POST with `application/grpc`, a request id, a span with the caller's trace context, a
 //! deadline, and a catcher of panics.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
+use tokio::time::error::Elapsed;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic::service::Routes;
 use tonic_prost::ProstCodec;
 use tower::Service;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::domain::limits;
 use crate::proto::v1::{VerifyRequest, VerifyResponse, verification_service_server::VerificationService};
@@ -77,11 +79,8 @@ async fn verify<V: VerificationService>(services: Arc<Services<V>>, request: Req
     let span = telemetry::call_span(VERIFY_METHOD, given, request.headers());
     let started = (!span.is_none()).then(tokio::time::Instant::now);
     let answering = AssertUnwindSafe(unary(&services.verification, request)).catch_unwind();
-    let mut response = match tokio::time::timeout(deadline, answering.instrument(span.clone())).await {
-        Ok(Ok(response)) => explained(VERIFY_METHOD, response),
-        Ok(Err(_panic)) => status::panicked().into_http(),
-        Err(_elapsed) => status::deadline_exceeded().into_http(),
-    };
+    let answered = tokio::time::timeout(deadline, answering.instrument(span.clone())).await;
+    let mut response = ended(VERIFY_METHOD, &span, answered);
     if let Some(started) = started {
         telemetry::call_ended(&span, VERIFY_METHOD, response.headers(), started.elapsed());
     }
@@ -107,23 +106,33 @@ async fn route<V: VerificationService>(services: Arc<Services<V>>, mut request: 
     let started = tokio::time::Instant::now();
     let deadline = deadline(path, request.headers());
     let mut routes = services.routes.clone();
-    let answering = AssertUnwindSafe(async move { routes.call(request).await }).catch_unwind().instrument(span.clone());
+    let answering = async move { routes.call(request).await.unwrap_or_else(|never| match never {}) };
+    let answering = AssertUnwindSafe(answering).catch_unwind().instrument(span.clone());
     let answered = if data_plane {
         tokio::time::timeout(deadline, answering).await
     } else {
         let answering = AbortOnDropHandle::new(services.control_plane.spawn(answering));
         tokio::time::timeout(deadline, answering.map(|ended| ended.unwrap_or_else(|error| Err(Box::new(error))))).await
     };
-    let mut response = match answered {
-        Ok(Ok(Ok(response))) => explained(method, response),
-        Ok(Err(_panic)) => span.in_scope(|| status::panicked().into_http()),
-        Err(_elapsed) => status::deadline_exceeded().into_http(),
-    };
+    let mut response = ended(method, &span, answered);
     telemetry::call_ended(&span, method, response.headers(), started.elapsed());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// The response of a call that was answered, panicked or took too long.
+fn ended(
+    method: &str,
+    span: &Span,
+    answered: Result<Result<Response<Body>, Box<dyn Any + Send>>, Elapsed>,
+) -> Response<Body> {
+    match answered {
+        Ok(Ok(response)) => explained(method, response),
+        Ok(Err(_panic)) => span.in_scope(|| status::panicked().into_http()),
+        Err(_elapsed) => status::deadline_exceeded().into_http(),
+    }
 }
 
 /// tonic refuses what it can't read or route before a handler sees it, and without a reason; what comes from the caller it

@@ -52,7 +52,7 @@ impl Verification {
         self.gate.admit_verification(request, method).await
     }
 
-    /// Answers one question, when memory alone can. `None`: ask [`judge`](Self::judge), which may wait.
+    /// As [`judge`](Self::judge), for whoever can't wait: answers when memory alone can. `None`: ask there.
     pub fn judge_now(&self, caller: &Record, request: &VerifyRequest) -> Option<Result<VerifyResponse, Status>> {
         let question = match read(caller, request) {
             Ok(question) => question,
@@ -77,11 +77,7 @@ impl Verification {
 impl VerificationService for Verification {
     async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
         let caller = self.admit(&request, "claviger.v1.VerificationService/Verify").await?;
-        let answer = match self.judge_now(&caller, request.get_ref()) {
-            Some(answer) => answer,
-            None => self.judge(&caller, request.get_ref()).await,
-        };
-        answer.map(Response::new)
+        self.judge(&caller, request.get_ref()).await.map(Response::new)
     }
 
     async fn batch_verify(

@@ -78,13 +78,7 @@ impl Mirror {
     /// Looks a key up.
     #[must_use]
     pub fn look_up(&self, id: KeyId) -> LookUp {
-        let bytes = id.to_bytes();
-        let hash = self.hash(bytes);
-        let found = {
-            let part = self.part(hash).read();
-            let found = |key: &Record| Found { key: key.clone(), owners: key.owner().standings() };
-            part.find(hash, |record| record.is_of(bytes)).map(found)
-        };
+        let found = self.read(id, |key| Found { key: key.clone(), owners: key.owner().standings() });
         let Some(found) = found else {
             let unreadable = self.unreadable.read().contains_key(&id);
             return if unreadable { LookUp::Unreadable } else { LookUp::Missing };
@@ -131,7 +125,7 @@ impl Mirror {
 
     /// Marks a key whose row can't be understood: it verifies no more until a change repairs it.
     pub fn spoil_key(&self, id: KeyId, revision: Revision) -> Option<Revocation> {
-        let known = self.record(id);
+        let known = self.read(id, Record::clone);
         if known.as_ref().is_some_and(|record| record.revision() >= revision) {
             return None;
         }
@@ -233,10 +227,11 @@ impl Mirror {
         Some(Revocation { revision, subject: Subject::Tenant(id.clone()), cause })
     }
 
-    fn record(&self, id: KeyId) -> Option<Record> {
+    /// Reads a record under the lock of its part.
+    fn read<T>(&self, id: KeyId, read: impl FnOnce(&Record) -> T) -> Option<T> {
         let bytes = id.to_bytes();
         let hash = self.hash(bytes);
-        self.part(hash).read().find(hash, |record| record.is_of(bytes)).cloned()
+        self.part(hash).read().find(hash, |record| record.is_of(bytes)).map(read)
     }
 
     fn remove(&self, id: KeyId) {

@@ -112,8 +112,8 @@ impl Verifier {
         Self { mirror, refresher, peppers, rehash, usage, clock, freshness, recogniser }
     }
 
-    /// Judges one presented text, when memory alone can: no wait, no lock held across anything. `None`: ask
-    /// [`verify`](Self::verify), which looks at the store first.
+    /// As [`verify`](Self::verify), for whoever can't wait: answers when memory alone can, with no lock held across anything.
+    /// `None`: ask there.
     #[must_use]
     pub fn verify_now(&self, text: &str, question: &Question<'_>) -> Option<Result<Answer, NoVerdict>> {
         // Before the look-up: an answer may know more than its revision says, never less.
@@ -126,11 +126,9 @@ impl Verifier {
         }
     }
 
-    /// Judges one presented text. Any text gets a verdict, unless none is possible.
+    /// Judges one presented text; waits only for a look at the store, if it needs one. Any text gets a verdict, unless none is
+    /// possible.
     pub async fn verify(&self, text: &str, question: &Question<'_>) -> Result<Answer, NoVerdict> {
-        if let Some(answer) = self.verify_now(text, question) {
-            return answer;
-        }
         let mut position = self.freshness.enough(question.demand).await?;
         let now = self.clock.now();
         let mut search = self.find(text, question, now)?;

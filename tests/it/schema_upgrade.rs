@@ -44,7 +44,9 @@ impl Before {
         let mut before = Self { database, now: start_of_time() - TimeDelta::days(30), revision: 0, root, key };
         let pepper = Pepper::new(&PEPPER);
         let check = blob(&before.database, &pepper.check_value());
-        before.insert("pepper (id, check_value, create_time)", &format!("'{}', {check}", pepper.id().as_str())).await;
+        let new_pepper =
+            before.insertion("pepper (id, check_value, create_time)", &format!("'{}', {check}", pepper.id().as_str()));
+        before.execute(&new_pepper).await;
         let (root, key) = (before.root.clone(), before.key.clone());
         before.tenant("system", "root", &root, None).await;
         before.tenant("acme", "billing", &key, Some(start_of_time() + TimeDelta::days(5))).await;
@@ -62,30 +64,27 @@ impl Before {
     }
 
     /// `values` but the last, which is the time.
-    async fn insert(&self, into: &str, values: &str) {
-        self.execute(&format!("INSERT INTO {into} VALUES ({values}, {})", quoted(self.now))).await;
+    fn insertion(&self, into: &str, values: &str) -> String {
+        format!("INSERT INTO {into} VALUES ({values}, {})", quoted(self.now))
     }
 
-    /// As the version before makes a tenant, a service user and a key: these columns and no others.
+    /// As the version before makes a tenant, a service user and a key: these columns and no others, in one transaction.
     async fn tenant(&mut self, tenant: &str, service_user: &str, secret: &Secret, expire_time: Option<Time>) {
         self.revision += 1;
         let (revision, now) = (self.revision, quoted(self.now));
-        self.execute("UPDATE revision SET value = value + 1 WHERE id = 1").await;
-        self.insert(
+        let new_tenant = self.insertion(
             "tenant (id, display_name, state, update_time, delete_time, revision, create_time)",
             &format!("'{tenant}', 'Tenant {tenant}', 'ENABLED', {now}, NULL, {revision}"),
-        )
-        .await;
-        self.insert(
+        );
+        let new_service_user = self.insertion(
             "service_user (tenant_id, id, display_name, description, state, update_time, delete_time, revision, create_time)",
             &format!("'{tenant}', '{service_user}', 'Service user', '', 'ENABLED', {now}, NULL, {revision}"),
-        )
-        .await;
+        );
         let (id, digest) =
             (secret.key_id(), blob(&self.database, Pepper::new(&PEPPER).digest(secret.presented()).as_bytes()));
         let expire_time = expire_time.map_or("NULL".to_owned(), quoted);
         let scope = if tenant == "system" { Right::Admin.scope() } else { "pay" };
-        self.insert(
+        let new_key = self.insertion(
             "api_key (id, tenant_id, service_user_id, display_name, description, state, revoke_time, revoke_reason, scopes, \
              networks, expire_time, lifetime_microseconds, update_time, delete_time, creator, supersedes, superseded_by, slot, \
              secret_digest, pepper_id, revision, create_time)",
@@ -94,18 +93,21 @@ impl Before {
                  {expire_time}, NULL, {now}, NULL, NULL, NULL, NULL, 0, {digest}, '{}', {revision}",
                 Pepper::new(&PEPPER).id().as_str()
             ),
-        )
+        );
+        self.execute(&format!(
+            "BEGIN; UPDATE revision SET value = value + 1 WHERE id = 1; {new_tenant}; {new_service_user}; {new_key}; COMMIT"
+        ))
         .await;
     }
 
     async fn audit(&self, target: &str) {
         let id = event_id(self.now, random::bytes().expect("randomness"));
-        self.insert(
+        let event = self.insertion(
             "audit_event (id, tenant_id, caller, method, target, outcome, reason, request_id, revision, address, count, time)",
             &format!("'{id}', 'acme', 'tenants/system/serviceUsers/root/keys/before', 'CreateTenant', '{target}', 'DONE', '', \
                       '', {}, '', 1", self.revision),
-        )
-        .await;
+        );
+        self.execute(&event).await;
     }
 }
 

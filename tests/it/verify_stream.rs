@@ -150,10 +150,12 @@ async fn a_stream_ends_with_its_callers_key(engine: Engine) {
     let (idle, mut idle_answers) = open(&mut caller).await;
     let (busy, mut busy_answers) = open(&mut caller).await;
     let (_open, mut narrowed_answers) = open(&mut narrowed).await;
-    let asking = tokio::spawn(async move { while busy.send(about("x")).await.is_ok() {} });
+    // Secrets as long as real ones: h2 ends a connection on which thousands of tiny frames lie unread.
+    let question = about(&place.secret);
+    let asking = tokio::spawn(async move { while busy.send(question.clone()).await.is_ok() {} });
     idle.send(about(&place.secret)).await.expect("taken");
     assert_eq!(word(&next(&mut idle_answers).await.expect("an answer")), "VALID");
-    assert_eq!(word(&next(&mut busy_answers).await.expect("an answer")), "MALFORMED");
+    assert_eq!(word(&next(&mut busy_answers).await.expect("an answer")), "VALID");
 
     root.keys.revoke_key(v1::RevokeKeyRequest { name: key.name, ..Default::default() }).await.expect("revoked");
     for answers in [&mut idle_answers, &mut busy_answers] {

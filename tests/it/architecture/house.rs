@@ -18,7 +18,7 @@ pub const HOUSE: [Room; 19] = [
     Room { name: "domain", knows: &[], uses: &[] },
     Room { name: "clock", knows: &["domain"], uses: &[] },
     Room { name: "random", knows: &[], uses: &[] },
-    Room { name: "config", knows: &["domain"], uses: &["clap", "tracing_subscriber"] },
+    Room { name: "config", knows: &["domain", "store::PostgresSettings"], uses: &["clap", "tracing_subscriber"] },
     Room { name: "data_folder", knows: &["domain"], uses: &[] },
     Room { name: "proto", knows: &[], uses: &["tonic"] },
     Room { name: "client", knows: &["proto"], uses: &["tokio", "tonic"] },

@@ -186,8 +186,9 @@ async fn nobody_is_left_out_when_every_third_conversation_breaks(engine: Engine)
     let mut rounds = 0;
     while report.left > 0 || sink.count() < addresses.len() {
         rounds += 1;
-        assert!(rounds < 60, "{report:?}");
-        report = ring_at(&app, hour(1) + TimeDelta::minutes(rounds)).await;
+        // One of sixty breaks six times in a row in every ninth run, and is then tried again an hour later, and so on.
+        assert!(rounds < 280, "by midnight: {report:?}");
+        report = ring_at(&app, hour(1) + TimeDelta::minutes(3 * rounds)).await;
     }
     assert!((20..58).contains(&first), "about two thirds at once: {first}");
     expect_one_each(&sink, &addresses);
