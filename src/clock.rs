@@ -48,6 +48,15 @@ impl BootTime {
     }
 }
 
+/// Now, by both clocks: read once for a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// What time it is.
+    pub time: Time,
+    /// The same instant by the boot-time clock.
+    pub boot_time: BootTime,
+}
+
 impl Clock {
     /// The machine's clock.
     #[must_use]
@@ -72,6 +81,12 @@ impl Clock {
             Source::Manual { microseconds, .. } => microseconds.load(Ordering::Relaxed),
         };
         Time::from_timestamp_micros(microseconds).unwrap_or(Time::MAX_UTC)
+    }
+
+    /// Now, by both clocks.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment { time: self.now(), boot_time: self.boot_time() }
     }
 
     /// Now, by the boot-time clock. Cheap: no system call on Linux.

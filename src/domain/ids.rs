@@ -179,8 +179,15 @@ impl ServiceUserName {
         self.text_with("/keys/", id)
     }
 
+    /// The full name in pieces, for whoever writes it somewhere.
+    #[must_use]
+    pub fn pieces(&self) -> [&str; 4] {
+        ["tenants/", &self.tenant.0, "/serviceUsers/", &self.id.0]
+    }
+
     fn text_with(&self, collection: &str, id: &str) -> String {
-        ["tenants/", &self.tenant.0, "/serviceUsers/", &self.id.0, collection, id].concat()
+        let [tenants, tenant, service_users, service_user] = self.pieces();
+        [tenants, tenant, service_users, service_user, collection, id].concat()
     }
 }
 

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use http::{HeaderMap, header::AUTHORIZATION};
 use tonic::{Request, Status};
 
 use crate::authority::{
     Authority, AuthorityError,
     call::{Call, own_event},
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::domain::{
     Refusal,
     audit::{Outcome, event_id},
@@ -37,6 +38,46 @@ pub struct PeerAddress(pub SocketAddr);
 #[derive(Debug, Clone)]
 pub struct RequestId(pub Arc<str>);
 
+/// What a call says of itself before its message.
+#[derive(Clone, Copy)]
+pub struct Opening<'a> {
+    /// Its metadata.
+    pub headers: &'a HeaderMap,
+    /// The address that it came from, IPv4-mapped ones folded.
+    pub address: Option<IpAddr>,
+    /// Its `x-request-id`; empty when it has none.
+    pub request_id: &'a str,
+}
+
+impl<'a> Opening<'a> {
+    /// What a request of tonic's says.
+    #[must_use]
+    pub fn of<T>(request: &'a Request<T>) -> Self {
+        let extensions = request.extensions();
+        Self {
+            headers: request.metadata().as_ref(),
+            address: extensions.get::<PeerAddress>().map(|peer| fold_address(peer.0.ip())),
+            request_id: extensions.get::<RequestId>().map_or("", |id| &id.0),
+        }
+    }
+
+    /// The one bearer token of the call. The scheme's name may be in any case (RFC 9110, 11.1); the token is taken as it is.
+    fn bearer(&self) -> Option<&'a str> {
+        let mut values = self.headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return None };
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    }
+}
+
+/// A call of VerificationService that was let in.
+pub struct Admitted {
+    /// The calling key.
+    pub caller: Record,
+    /// When the call came.
+    pub arrival: Moment,
+}
+
 /// Lets calls in.
 #[derive(Clone)]
 pub struct Gate {
@@ -53,17 +94,17 @@ impl Gate {
     }
 
     /// Lets a call in whose caller has at least one of `rights`; or refuses it and counts that.
-    pub async fn admit<T>(&self, request: &Request<T>, method: &'static str, rights: &[Right]) -> Result<Call, Status> {
-        let address = peer_address(request);
-        let key = self.recognise(request, method).await?;
+    pub async fn admit(&self, opening: Opening<'_>, method: &'static str, rights: &[Right]) -> Result<Call, Status> {
+        let arrival = self.clock.moment();
+        let key = self.recognise(opening, method, arrival).await?;
         let caller = Caller {
             key: key.name(),
             scopes: key.scopes().map(Scope::from_packed).collect(),
             networks: key.networks(),
             expire_time: key.expire_time(),
-            address,
+            address: opening.address,
         };
-        let call = self.call(request, caller, method)?;
+        let call = self.call(opening, caller, method)?;
         match rights.iter().any(|&right| call.caller.holds(right)) {
             true => Ok(call),
             false => {
@@ -74,26 +115,30 @@ impl Gate {
     }
 
     /// Lets a call of VerificationService in, without all that only a change needs; or refuses it and counts that.
-    pub async fn admit_verification<T>(&self, request: &Request<T>, method: &'static str) -> Result<Record, Status> {
-        let key = self.recognise(request, method).await?;
-        if key.holds(Right::Verify) {
-            return Ok(key);
+    pub async fn admit_verification(&self, opening: Opening<'_>, method: &'static str) -> Result<Admitted, Status> {
+        let arrival = self.clock.moment();
+        let caller = self.recognise(opening, method, arrival).await?;
+        if !caller.holds(Right::Verify) {
+            Box::pin(self.admit(opening, method, &[Right::Verify])).await?;
         }
-        match self.admit(request, method, &[Right::Verify]).await {
-            Ok(_) => Ok(key),
-            Err(status) => Err(status),
-        }
+        Ok(Admitted { caller, arrival })
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.clock.moment()
     }
 
     /// The calling key, good here and now.
-    async fn recognise<T>(&self, request: &Request<T>, method: &'static str) -> Result<Record, Status> {
-        let address = peer_address(request);
-        let Some(secret) = bearer(request) else {
+    async fn recognise(&self, opening: Opening<'_>, method: &'static str, arrival: Moment) -> Result<Record, Status> {
+        let address = opening.address;
+        let Some(secret) = opening.bearer() else {
             self.count_unknown(method, address, ErrorReason::CallerMissing);
             return Err(status::caller_missing());
         };
         let question = Question { client_ip: address, ..Question::default() };
-        match self.verifier.verify(secret, &question).await.map_err(status::from_no_verdict)? {
+        match self.verifier.verify(secret, &question, arrival).await.map_err(status::from_no_verdict)? {
             Answer { verdict: Verdict::Valid, key: Some(key), .. } => Ok(key),
             Answer { .. } => {
                 self.count_unknown(method, address, ErrorReason::CallerInvalid);
@@ -113,10 +158,10 @@ impl Gate {
         status::from_authority(error)
     }
 
-    fn call<T>(&self, request: &Request<T>, caller: Caller, method: &'static str) -> Result<Call, Status> {
+    fn call(&self, opening: Opening<'_>, caller: Caller, method: &'static str) -> Result<Call, Status> {
         let now = self.clock.now();
         let random = random::bytes().map_err(|error| status::from_authority(&error.into()))?;
-        let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.to_string());
+        let request_id = opening.request_id.to_owned();
         Ok(Call { caller, method, request_id, now, event: event_id(now, random) })
     }
 
@@ -130,17 +175,4 @@ impl Gate {
         event.outcome = Outcome::Denied(status::name(reason).to_owned());
         self.authority.denials().count(event);
     }
-}
-
-/// The address that the call came from, IPv4-mapped ones folded.
-fn peer_address<T>(request: &Request<T>) -> Option<IpAddr> {
-    request.extensions().get::<PeerAddress>().map(|peer| fold_address(peer.0.ip()))
-}
-
-/// The one bearer token of the call. The scheme's name may be in any case (RFC 9110, 11.1); the token is taken as it is.
-fn bearer<T>(request: &Request<T>) -> Option<&str> {
-    let mut values = request.metadata().get_all("authorization").iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }

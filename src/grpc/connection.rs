@@ -1,5 +1,6 @@
 //! One connection: its first bytes, the bounds that tonic's own server leaves open (reliability.md R30–R32), and its end.
 
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use http::Request;
+use futures_util::FutureExt;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,26 +19,25 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
-use crate::domain::limits;
-use crate::proto::v1::verification_service_server::VerificationService;
-
 use super::{
     caller::PeerAddress,
+    fast_lane::{self, Answer, FastCall, FastLane},
     layers::{self, Services},
 };
+use crate::domain::limits;
 
 /// What every HTTP/2 client sends first (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const TO_HTTP_1: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\nupgrade: h2c\r\ncontent-length: 43\r\nconnection: close\r\n\r\nThis port speaks gRPC; try it with grpcurl.";
 
 /// A connection that was accepted.
-pub(super) struct Connection<V> {
+pub(super) struct Connection<S> {
     pub(super) peer: SocketAddr,
-    pub(super) services: Arc<Services<V>>,
+    pub(super) services: Arc<Services<S>>,
     pub(super) stop: CancellationToken,
 }
 
-impl<V: VerificationService> Connection<V> {
+impl<S: FastLane> Connection<S> {
     /// Serves it to its end.
     pub(super) async fn run(self, mut stream: TcpStream) {
         let hello = timeout(limits::HANDSHAKE, read_preface(&mut stream));
@@ -62,16 +63,8 @@ impl<V: VerificationService> Connection<V> {
         let (peer, stop) = (self.peer, self.stop.clone());
         let service = {
             let activity = Arc::clone(&activity);
-            hyper::service::service_fn(move |mut request: Request<Incoming>| {
-                let busy = activity.begin();
-                request.extensions_mut().insert(PeerAddress(peer));
-                let is_whole = layers::is_verify(&request);
-                let answer = layers::serve(Arc::clone(&self.services), request);
-                async move {
-                    let answer = answer.await;
-                    // Watching a body costs as much as a look-up.
-                    if is_whole { answer } else { answer.map(|answer| answer.map(|body| busy.until_sent(body))) }
-                }
+            hyper::service::service_fn(move |request| {
+                answer(&self.services, PeerAddress(peer), request, activity.begin())
             })
         };
         let mut connection = pin!(settings().serve_connection(TokioIo::new(io), service));
@@ -98,6 +91,26 @@ impl<V: VerificationService> Connection<V> {
             }
         }
     }
+}
+
+/// Answers a request.
+fn answer<S: FastLane>(
+    services: &Arc<Services<S>>,
+    peer: PeerAddress,
+    mut request: Request<Incoming>,
+    busy: Busy,
+) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<S> {
+    if let Some(call) = FastCall::at(request.uri().path()) {
+        // Its answer is in memory as a whole, and watching a body costs as much as a look-up.
+        let ended = |answer| {
+            drop(busy);
+            Ok(answer)
+        };
+        return fast_lane::answer(Arc::clone(&services.fast_lane), call, peer, request).map(ended).left_future();
+    }
+    request.extensions_mut().insert(peer);
+    let routed = layers::route(Arc::clone(services), request);
+    routed.map(|answer| Ok(answer.map(|body| Answer::Other(busy.until_sent(body))))).boxed().right_future()
 }
 
 /// Reads what the peer says first; `false` at the first byte that no HTTP/2 client sends.

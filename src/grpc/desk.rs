@@ -10,7 +10,10 @@ use crate::domain::{
     rights::Right,
 };
 
-use super::{caller::Gate, convert::fields::Fields};
+use super::{
+    caller::{Gate, Opening},
+    convert::fields::Fields,
+};
 
 /// The use cases, with the gate before them.
 #[derive(Clone)]
@@ -34,7 +37,7 @@ impl Desk {
 
     /// Lets a call in whose caller has at least one of `rights`, the weakest last.
     pub async fn admit<T>(&self, request: &Request<T>, method: &'static str, rights: &[Right]) -> Result<Call, Status> {
-        self.gate.admit(request, method, rights).await
+        self.gate.admit(Opening::of(request), method, rights).await
     }
 
     /// The outcome of a conversion or a use case, its error as a status.

@@ -1,8 +1,6 @@
 //! What surrounds every call: only POST with `application/grpc`, a request id, a span with the caller's trace context, a
 //! deadline, and a catcher of panics.
 
-use std::any::Any;
-use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,93 +9,51 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
-use tokio::time::error::Elapsed;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
-use tonic::server::Grpc;
 use tonic::service::Routes;
-use tonic_prost::ProstCodec;
 use tower::Service;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use crate::domain::limits;
-use crate::proto::v1::{VerifyRequest, VerifyResponse, verification_service_server::VerificationService};
 use crate::random;
 use crate::telemetry;
 
-use super::{caller::RequestId, methods, status};
+use super::{caller::RequestId, fast_lane::FastLane, methods, status};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIMEOUT: &str = "grpc-timeout";
 const RUN_WARNINGS: &str = "/claviger.v1.NotificationService/RunWarnings";
-const VERIFY: &str = "/claviger.v1.VerificationService/Verify";
-const VERIFY_METHOD: &str = "claviger.v1.VerificationService/Verify";
 const VERIFICATION: &str = "/claviger.v1.VerificationService/";
 
-/// Everything that can be called, with `V` for VerificationService. One for each core.
+/// Everything that can be called. One for each core.
 #[derive(Clone)]
-pub struct Services<V> {
+pub struct Services<S> {
     routes: Routes,
-    verification: V,
+    /// What has a road of its own.
+    pub(super) fast_lane: Arc<S>,
     /// Where calls go on that reach the database: whatever they do there, they don't keep a core from its connections.
     control_plane: Handle,
 }
 
-impl<V: VerificationService> Services<V> {
+impl<S: FastLane> Services<S> {
     /// Calls that reach the database go on in the runtime that this is called in.
     #[must_use]
-    pub fn new(routes: Routes, verification: V) -> Self {
-        Self { routes: routes.prepare(), verification, control_plane: Handle::current() }
+    pub fn new(routes: Routes, fast_lane: S) -> Self {
+        Self { routes: routes.prepare(), fast_lane: Arc::new(fast_lane), control_plane: Handle::current() }
+    }
+
+    /// The same for another core: so that no two of them count references to one thing.
+    pub(super) fn for_another_core(&self) -> Self {
+        Self { fast_lane: Arc::new((*self.fast_lane).clone()), ..self.clone() }
     }
 }
 
-/// Whether this calls Verify, whose answers are in memory as a whole when they begin.
-pub(super) fn is_verify(request: &Request<Incoming>) -> bool {
-    request.uri().path() == VERIFY
-}
-
-/// Answers one HTTP request.
-pub async fn serve<V: VerificationService>(
-    services: Arc<Services<V>>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    if let Some(refusal) = refuse_other_than_grpc(&request) {
-        return Ok(refusal);
+/// Answers any other call: by tonic's router.
+pub(super) async fn route<S: FastLane>(services: Arc<Services<S>>, mut request: Request<Incoming>) -> Response<Body> {
+    if let Some(refusal) = refuse_other_than_grpc(request.method(), request.headers()) {
+        return refusal;
     }
-    match is_verify(&request) {
-        true => Ok(verify(services, request).await),
-        false => Ok(route(services, request.map(Body::new)).await),
-    }
-}
-
-/// Verify costs less than the call that carries it, so the call is carried by as little as possible: no router, no id that
-/// nobody gave, a span only when it was drawn.
-async fn verify<V: VerificationService>(services: Arc<Services<V>>, request: Request<Incoming>) -> Response<Body> {
-    let id = given_request_id(request.headers()).cloned();
-    let deadline = deadline(VERIFY, request.headers());
-    let given = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let span = telemetry::call_span(VERIFY_METHOD, given, request.headers());
-    let started = (!span.is_none()).then(tokio::time::Instant::now);
-    let answering = AssertUnwindSafe(unary(&services.verification, request)).catch_unwind();
-    let answered = tokio::time::timeout(deadline, answering.instrument(span.clone())).await;
-    let mut response = ended(VERIFY_METHOD, &span, answered);
-    if let Some(started) = started {
-        telemetry::call_ended(&span, VERIFY_METHOD, response.headers(), started.elapsed());
-    }
-    if let Some(id) = id {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
-}
-
-/// Answers an HTTP request for Verify by tonic, without its router.
-async fn unary<V: VerificationService>(verification: &V, request: Request<Incoming>) -> Response<Body> {
-    let codec = ProstCodec::<VerifyResponse, VerifyRequest>::default();
-    let mut grpc = Grpc::new(codec).max_decoding_message_size(limits::LARGE_MESSAGE_BYTES);
-    grpc.unary(tower::service_fn(|request| verification.verify(request)), request).await
-}
-
-async fn route<V: VerificationService>(services: Arc<Services<V>>, mut request: Request<Body>) -> Response<Body> {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     let path = request.uri().path();
@@ -114,25 +70,16 @@ async fn route<V: VerificationService>(services: Arc<Services<V>>, mut request: 
         let answering = AbortOnDropHandle::new(services.control_plane.spawn(answering));
         tokio::time::timeout(deadline, answering.map(|ended| ended.unwrap_or_else(|error| Err(Box::new(error))))).await
     };
-    let mut response = ended(method, &span, answered);
+    let mut response = match answered {
+        Ok(Ok(response)) => explained(method, response),
+        Ok(Err(_panic)) => span.in_scope(|| status::panicked().into_http()),
+        Err(_elapsed) => status::deadline_exceeded().into_http(),
+    };
     telemetry::call_ended(&span, method, response.headers(), started.elapsed());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
-}
-
-/// The response of a call that was answered, panicked or took too long.
-fn ended(
-    method: &str,
-    span: &Span,
-    answered: Result<Result<Response<Body>, Box<dyn Any + Send>>, Elapsed>,
-) -> Response<Body> {
-    match answered {
-        Ok(Ok(response)) => explained(method, response),
-        Ok(Err(_panic)) => span.in_scope(|| status::panicked().into_http()),
-        Err(_elapsed) => status::deadline_exceeded().into_http(),
-    }
 }
 
 /// tonic refuses what it can't read or route before a handler sees it, and without a reason; what comes from the caller it
@@ -151,16 +98,16 @@ fn explained(method: &str, response: Response<Body>) -> Response<Body> {
 }
 
 /// tonic routes any method and any content type (measured: reliability.md R16); we don't.
-fn refuse_other_than_grpc(request: &Request<Incoming>) -> Option<Response<Body>> {
+pub(super) fn refuse_other_than_grpc(method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
     let plain = |code| {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = code;
         Some(response)
     };
-    if request.method() != Method::POST {
+    if method != Method::POST {
         return plain(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let rest = content_type.and_then(|text| text.strip_prefix("application/grpc"));
     // `application/grpc-web` is another protocol.
     match rest {
@@ -170,7 +117,7 @@ fn refuse_other_than_grpc(request: &Request<Incoming>) -> Option<Response<Body>>
 }
 
 /// The caller's request id when it is one short word of harmless characters.
-fn given_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+pub(super) fn given_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     let harmless = |value: &&HeaderValue| {
         let text = value.to_str().unwrap_or_default();
         (1..=limits::REQUEST_ID_CHARACTERS).contains(&text.len())
@@ -192,7 +139,7 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
 }
 
 /// The server's deadline until an answer begins, or the caller's when that is shorter (reliability.md R32).
-fn deadline(path: &str, headers: &HeaderMap) -> Duration {
+pub(super) fn deadline(path: &str, headers: &HeaderMap) -> Duration {
     let own = match path {
         RUN_WARNINGS => limits::RUN_WARNINGS_DEADLINE,
         path if path.starts_with(VERIFICATION) => limits::VERIFY_DEADLINE,

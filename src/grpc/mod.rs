@@ -6,6 +6,7 @@ pub mod caller;
 mod connection;
 pub mod convert;
 pub mod desk;
+pub mod fast_lane;
 pub mod health;
 pub mod keys;
 pub mod layers;

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::limits;
-use crate::proto::v1::verification_service_server::VerificationService;
 
+use super::fast_lane::FastLane;
 use super::layers::Services;
 use super::places::{Place, Places};
 use super::workers::{Accepted, Workers};
@@ -24,11 +24,7 @@ use super::workers::{Accepted, Workers};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts connections until `stop`, then lets running calls end, for [`limits::DRAIN`] at most.
-pub async fn serve<V: VerificationService + Clone>(
-    listener: TcpListener,
-    services: Services<V>,
-    stop: CancellationToken,
-) {
+pub async fn serve<S: FastLane>(listener: TcpListener, services: Services<S>, stop: CancellationToken) {
     let places = Arc::new(Places::default());
     let workers = Workers::start(&services, &stop);
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {

@@ -9,7 +9,10 @@ use tonic::{Request, Status};
 
 use crate::domain::limits;
 
-use super::{caller::Gate, layers, status};
+use super::{
+    caller::{Gate, Opening},
+    layers, status,
+};
 
 /// One stream's end.
 pub struct StreamEnd {
@@ -54,7 +57,7 @@ impl StreamEnd {
     async fn caller_refused(&self) -> Status {
         loop {
             sleep(limits::CALLER_CHECK).await;
-            match self.gate.admit_verification(&self.opening, self.method).await {
+            match self.gate.admit_verification(Opening::of(&self.opening), self.method).await {
                 Ok(_) => {}
                 Err(refused) if status::is_stale(&refused) => {}
                 Err(refused) => return refused,

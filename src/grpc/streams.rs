@@ -20,18 +20,19 @@ use tonic::{Code, Status, Streaming};
 
 use crate::domain::{Refusal, limits, refusal::FieldViolation};
 use crate::proto::v1::{
-    VerifyResponse, VerifyStreamRequest, VerifyStreamResponse, verify_stream_response::Result as Item,
+    VerifyRequest, VerifyResponse, VerifyStreamRequest, VerifyStreamResponse, verify_stream_response::Result as Item,
 };
 use crate::verify::record::Record;
 
 use super::{
+    convert::verification::write,
     status,
     stream_end::StreamEnd,
-    verification::{self, Verification},
+    verification::{self, Judged, Verification},
 };
 
-type Judged = Result<VerifyResponse, Status>;
-type Waiting = Either<Ready<Judged>, BoxFuture<'static, Judged>>;
+type Written = Result<VerifyResponse, Status>;
+type Waiting = Either<Ready<Written>, BoxFuture<'static, Written>>;
 
 /// The answers of one VerifyStream.
 pub struct Answers {
@@ -82,22 +83,23 @@ impl Answers {
     }
 
     /// Judges a question. Answers now when memory has the answer and nobody waits before it; else in its turn.
-    fn judge(&mut self, question: VerifyStreamRequest) -> Option<Judged> {
+    fn judge(&mut self, question: VerifyStreamRequest) -> Option<Written> {
         let Some(request) = question.request else {
             let why = "is missing; put the VerifyRequest here";
             let missing = Refusal::Invalid(vec![FieldViolation::new("request", why)]);
             return self.in_turn(Err(status::from_refusal(&missing)));
         };
-        if let Some(judged) = self.verification.judge_now(&self.caller, &request) {
-            return self.in_turn(judged);
+        let arrival = self.verification.moment();
+        if let Some(judged) = self.verification.judge_now(&self.caller, &request, arrival) {
+            return self.in_turn(written(judged, &request));
         }
         let (verification, caller) = (Arc::clone(&self.verification), self.caller.clone());
-        let judging = async move { in_time(verification.judge(&caller, &request)).await };
+        let judging = async move { written(in_time(verification.judge(&caller, &request, arrival)).await, &request) };
         self.waiting.push_back(Either::Right(judging.boxed()));
         None
     }
 
-    fn in_turn(&mut self, judged: Judged) -> Option<Judged> {
+    fn in_turn(&mut self, judged: Written) -> Option<Written> {
         if self.waiting.is_empty() {
             return Some(judged);
         }
@@ -146,8 +148,12 @@ async fn in_time(judging: impl Future<Output = Judged>) -> Judged {
     timeout(limits::VERIFY_DEADLINE, judging).await.unwrap_or_else(|_| Err(status::deadline_exceeded()))
 }
 
-fn answer(judged: Judged) -> VerifyStreamResponse {
-    let item = match judged {
+fn written(judged: Judged, request: &VerifyRequest) -> Written {
+    judged.map(|answer| write(&answer, &request.secret))
+}
+
+fn answer(written: Written) -> VerifyStreamResponse {
+    let item = match written {
         Ok(response) => Item::Response(response),
         Err(status) => Item::Error(verification::rpc_status(&status)),
     };

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use hyper::body::Bytes;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::clock::Moment;
 use crate::domain::{Refusal, limits, refusal::FieldViolation};
 use crate::proto::v1::{
     BatchVerifyRequest, BatchVerifyResponse, BatchVerifyResult, VerifyRequest, VerifyResponse, VerifyStreamRequest,
@@ -16,15 +18,22 @@ use crate::proto::v1::{
 use crate::verify::{Answer, NoVerdict, Verifier, record::Record, tally::Tally, verdict::Question};
 
 use super::{
-    caller::Gate,
+    caller::{Admitted, Gate, Opening},
     convert::verification,
+    fast_lane::{FastCall, FastLane, framed},
     status,
     stream_end::StreamEnd,
     streams::Answers,
     watch::{Messages, Watches},
 };
 
-/// The service. Cheap to clone.
+/// What became of a question.
+pub type Judged = Result<Answer, Status>;
+
+/// Longer than most answers, so that most are written without moving.
+const ANSWER_BYTES: usize = 384;
+
+/// The service. Cheap to clone. Verify and BatchVerify have a road of their own, and never come to tonic's.
 #[derive(Clone)]
 pub struct Verification {
     gate: Gate,
@@ -47,52 +56,83 @@ impl Verification {
         Self { gate, verifier, tally, watches, leaving }
     }
 
-    /// Lets a call of this service in.
-    pub async fn admit<T>(&self, request: &Request<T>, method: &'static str) -> Result<Record, Status> {
-        self.gate.admit_verification(request, method).await
-    }
-
     /// As [`judge`](Self::judge), for whoever can't wait: answers when memory alone can. `None`: ask there.
-    pub fn judge_now(&self, caller: &Record, request: &VerifyRequest) -> Option<Result<VerifyResponse, Status>> {
+    pub fn judge_now(&self, caller: &Record, request: &VerifyRequest, arrival: Moment) -> Option<Judged> {
         let question = match read(caller, request) {
             Ok(question) => question,
             Err(refusal) => return Some(Err(status::from_refusal(&refusal))),
         };
-        self.verifier.verify_now(&request.secret, &question).map(|answer| self.answer(request, answer))
+        self.verifier.verify_now(&request.secret, &question, arrival).map(|answer| self.counted(answer))
     }
 
-    /// Answers one question.
-    pub async fn judge(&self, caller: &Record, request: &VerifyRequest) -> Result<VerifyResponse, Status> {
+    /// Judges one question, which came at `arrival`.
+    pub async fn judge(&self, caller: &Record, request: &VerifyRequest, arrival: Moment) -> Judged {
         let question = read(caller, request).map_err(|refusal| status::from_refusal(&refusal))?;
-        self.answer(request, self.verifier.verify(&request.secret, &question).await)
+        self.counted(self.verifier.verify(&request.secret, &question, arrival).await)
     }
 
-    fn answer(&self, request: &VerifyRequest, answer: Result<Answer, NoVerdict>) -> Result<VerifyResponse, Status> {
+    /// Now.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.gate.moment()
+    }
+
+    async fn admit<T>(&self, request: &Request<T>, method: &'static str) -> Result<Admitted, Status> {
+        self.gate.admit_verification(Opening::of(request), method).await
+    }
+
+    fn counted(&self, answer: Result<Answer, NoVerdict>) -> Judged {
         self.tally.count(&answer.as_ref().map(|answer| answer.verdict).map_err(|why| *why));
-        answer.map(|answer| verification::write(&answer, &request.secret)).map_err(status::from_no_verdict)
+        answer.map_err(status::from_no_verdict)
+    }
+}
+
+impl FastLane for Verification {
+    async fn verify(&self, opening: Opening<'_>, request: VerifyRequest) -> Result<Bytes, Status> {
+        let Admitted { caller, arrival } = self.gate.admit_verification(opening, FastCall::Verify.method()).await?;
+        let answer = self.judge(&caller, &request, arrival).await?;
+        Ok(framed(ANSWER_BYTES, |bytes| verification::encode(&answer, &request.secret, bytes)))
+    }
+
+    async fn batch_verify(&self, opening: Opening<'_>, request: BatchVerifyRequest) -> Result<Bytes, Status> {
+        let Admitted { caller, arrival } =
+            self.gate.admit_verification(opening, FastCall::BatchVerify.method()).await?;
+        let requests = &request.requests;
+        check_count(requests.len()).map_err(|refusal| status::from_refusal(&refusal))?;
+        let mut judged: Vec<_> = requests.iter().map(|request| self.judge_now(&caller, request, arrival)).collect();
+        // All at once, so that secrets which need a refresh share one.
+        let waiting = judged.iter_mut().zip(requests).filter(|(judged, _)| judged.is_none());
+        join_all(waiting.map(async |(judged, request)| *judged = Some(self.judge(&caller, request, arrival).await)))
+            .await;
+        let judged = judged.into_iter().flatten().zip(requests);
+        Ok(framed(requests.len() * ANSWER_BYTES, |bytes| write_results(judged, bytes)))
+    }
+}
+
+fn write_results<'a>(judged: impl Iterator<Item = (Judged, &'a VerifyRequest)>, bytes: &mut Vec<u8>) {
+    let mut scratch = Vec::with_capacity(ANSWER_BYTES);
+    for (judged, request) in judged {
+        match judged {
+            Ok(answer) => verification::encode_result(&answer, &request.secret, &mut scratch, bytes),
+            Err(status) => {
+                let result = Some(BatchItem::Error(rpc_status(&status)));
+                prost::encoding::message::encode(1, &BatchVerifyResult { result }, bytes);
+            }
+        }
     }
 }
 
 #[tonic::async_trait]
 impl VerificationService for Verification {
-    async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
-        let caller = self.admit(&request, "claviger.v1.VerificationService/Verify").await?;
-        self.judge(&caller, request.get_ref()).await.map(Response::new)
+    async fn verify(&self, _request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
+        Err(status::method_unknown())
     }
 
     async fn batch_verify(
         &self,
-        request: Request<BatchVerifyRequest>,
+        _request: Request<BatchVerifyRequest>,
     ) -> Result<Response<BatchVerifyResponse>, Status> {
-        let caller = self.admit(&request, "claviger.v1.VerificationService/BatchVerify").await?;
-        let requests = &request.get_ref().requests;
-        check_count(requests.len()).map_err(|refusal| status::from_refusal(&refusal))?;
-        let mut judged: Vec<_> = requests.iter().map(|request| self.judge_now(&caller, request)).collect();
-        // All at once, so that secrets which need a refresh share one.
-        let waiting = judged.iter_mut().zip(requests).filter(|(judged, _)| judged.is_none());
-        join_all(waiting.map(async |(judged, request)| *judged = Some(self.judge(&caller, request).await))).await;
-        let results = judged.into_iter().flatten().map(result).collect();
-        Ok(Response::new(BatchVerifyResponse { results }))
+        Err(status::method_unknown())
     }
 
     type VerifyStreamStream = Answers;
@@ -102,7 +142,7 @@ impl VerificationService for Verification {
         request: Request<Streaming<VerifyStreamRequest>>,
     ) -> Result<Response<Self::VerifyStreamStream>, Status> {
         let method = "claviger.v1.VerificationService/VerifyStream";
-        let caller = self.admit(&request, method).await?;
+        let Admitted { caller, .. } = self.admit(&request, method).await?;
         let end = StreamEnd::of(&self.gate, &request, method, &self.leaving);
         Ok(Response::new(Answers::new(self.clone(), caller, request.into_inner(), end)))
     }
@@ -114,19 +154,11 @@ impl VerificationService for Verification {
         request: Request<WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         let method = "claviger.v1.VerificationService/WatchRevocations";
-        let caller = self.admit(&request, method).await?;
+        let Admitted { caller, .. } = self.admit(&request, method).await?;
         let end = StreamEnd::of(&self.gate, &request, method, &self.leaving);
         let tenant = caller.verifiable_tenant().is_some().then(|| caller.owner().tenant().id().clone());
         Ok(Response::new(self.watches.open(request.get_ref(), tenant, end).await?))
     }
-}
-
-fn result(judged: Result<VerifyResponse, Status>) -> BatchVerifyResult {
-    let item = match judged {
-        Ok(response) => BatchItem::Response(response),
-        Err(status) => BatchItem::Error(rpc_status(&status)),
-    };
-    BatchVerifyResult { result: Some(item) }
 }
 
 /// The status as a message: tonic carries it, encoded, in its own details.

@@ -9,9 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::proto::v1::verification_service_server::VerificationService;
-
 use super::connection::Connection;
+use super::fast_lane::FastLane;
 use super::layers::Services;
 use super::places::Place;
 
@@ -36,9 +35,9 @@ struct Worker {
 impl Workers {
     /// Starts a thread for each core that this process may use. Each gets services of its own, so that no two cores count
     /// references to the same.
-    pub(super) fn start<V: VerificationService + Clone>(services: &Services<V>, stop: &CancellationToken) -> Self {
+    pub(super) fn start<S: FastLane>(services: &Services<S>, stop: &CancellationToken) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self((0..cores).filter_map(|core| Worker::start(core, services.clone(), stop.clone())).collect())
+        Self((0..cores).filter_map(|core| Worker::start(core, services.for_another_core(), stop.clone())).collect())
     }
 
     /// Gives a connection to whoever has the fewest.
@@ -66,7 +65,7 @@ impl Workers {
 }
 
 impl Worker {
-    fn start<V: VerificationService>(core: usize, services: Services<V>, stop: CancellationToken) -> Option<Self> {
+    fn start<S: FastLane>(core: usize, services: Services<S>, stop: CancellationToken) -> Option<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.inspect_err(|error| tracing::error!(%error, "a core could not be put to work")).ok()?;
         let (connections, arriving) = mpsc::unbounded_channel();
@@ -83,9 +82,9 @@ impl Worker {
     }
 }
 
-async fn serve<V: VerificationService>(
+async fn serve<S: FastLane>(
     mut arriving: mpsc::UnboundedReceiver<Accepted>,
-    services: Arc<Services<V>>,
+    services: Arc<Services<S>>,
     load: Arc<AtomicUsize>,
     stop: CancellationToken,
 ) {

@@ -55,21 +55,18 @@ impl Freshness {
         self.refresher.position().is_some_and(|position| now.since(position.looked) <= self.bound)
     }
 
-    /// The mirror's position, when it is fresh enough as it stands: costs no wait and no lock.
+    /// The mirror's position, when it is fresh enough as it stands at `now`: costs no wait and no lock.
     #[must_use]
-    pub fn now(&self, demand: Demand) -> Option<Position> {
+    pub fn as_it_stands(&self, demand: Demand, now: BootTime) -> Option<Position> {
         let position = self.refresher.position()?;
-        let now = self.clock.boot_time();
         let age = now.since(position.looked);
         let awake = age <= SLEPT || (age <= self.bound && self.failed_lately(now));
         (awake && age <= self.bound && meets(demand, position, age)).then_some(position)
     }
 
-    /// The mirror's position, after a look at the store if it needs one. All that need one share it.
-    pub async fn enough(&self, demand: Demand) -> Result<Position, NoVerdict> {
-        if let Some(position) = self.now(demand) {
-            return Ok(position);
-        }
+    /// The mirror's position after a look at the store, for whoever can't take it [as it stands](Self::as_it_stands). All that
+    /// need one share it.
+    pub async fn after_a_look(&self, demand: Demand) -> Result<Position, NoVerdict> {
         let before = self.refresher.position().ok_or(NoVerdict::Stale)?;
         let looked = if meets(demand, before, self.age(before)) {
             self.wake().await

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::domain::{
     Span, Time, limits,
     pepper::Peppers,
@@ -115,25 +115,31 @@ impl Verifier {
     /// As [`verify`](Self::verify), for whoever can't wait: answers when memory alone can, with no lock held across anything.
     /// `None`: ask there.
     #[must_use]
-    pub fn verify_now(&self, text: &str, question: &Question<'_>) -> Option<Result<Answer, NoVerdict>> {
+    pub fn verify_now(
+        &self,
+        text: &str,
+        question: &Question<'_>,
+        arrival: Moment,
+    ) -> Option<Result<Answer, NoVerdict>> {
         // Before the look-up: an answer may know more than its revision says, never less.
-        let position = self.freshness.now(question.demand)?;
-        let now = self.clock.now();
-        match self.find(text, question, now) {
+        let position = self.freshness.as_it_stands(question.demand, arrival.boot_time)?;
+        match self.find(text, question, arrival.time) {
             Ok(Search::Missing) => None,
-            Ok(search) => Some(Ok(self.answer(text, search, question, position, now))),
+            Ok(search) => Some(Ok(self.answer(text, search, question, position, arrival.time))),
             Err(error) => Some(Err(error)),
         }
     }
 
-    /// Judges one presented text; waits only for a look at the store, if it needs one. Any text gets a verdict, unless none is
-    /// possible.
-    pub async fn verify(&self, text: &str, question: &Question<'_>) -> Result<Answer, NoVerdict> {
-        let mut position = self.freshness.enough(question.demand).await?;
-        let now = self.clock.now();
+    /// Judges one text that was presented at `arrival`; waits only for a look at the store, if it needs one. Any text gets a
+    /// verdict, unless none is possible.
+    pub async fn verify(&self, text: &str, question: &Question<'_>, arrival: Moment) -> Result<Answer, NoVerdict> {
+        let (mut position, now) = match self.freshness.as_it_stands(question.demand, arrival.boot_time) {
+            Some(position) => (position, arrival.time),
+            None => (Box::pin(self.freshness.after_a_look(question.demand)).await?, self.clock.now()),
+        };
         let mut search = self.find(text, question, now)?;
         if matches!(search, Search::Missing) {
-            self.look_again().await?;
+            Box::pin(self.look_again()).await?;
             position = self.refresher.position().ok_or(NoVerdict::Stale)?;
             search = self.find(text, question, now)?;
         }

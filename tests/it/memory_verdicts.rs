@@ -7,17 +7,26 @@ mod world;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use claviger::clock::BootTime;
 use claviger::domain::{
     limits,
     rights::Right,
     scope::{RequiredScope, Scope},
+    secret::Secret,
 };
+use claviger::grpc::convert::verification;
+use claviger::proto::v1::{BatchVerifyResponse, BatchVerifyResult, batch_verify_result::Result as BatchItem};
+use claviger::random;
 use claviger::verify::{
+    Answer,
     mirror::LookUp,
     owners::Owners,
+    position::Position,
     record::Record,
     verdict::{Question, Verdict, exists, judge},
 };
+
+use prost::Message;
 
 use crate::rig::Chance;
 use plain::{Asked, Plain};
@@ -99,6 +108,38 @@ fn every_field_comes_back_out_of_a_record() {
             }
         }
     }
+}
+
+#[test]
+fn an_answer_written_by_hand_is_what_prost_writes() {
+    let mut world = World::new(200, 1);
+    for case in 0..CASES / 4 {
+        let key = world.readable_key();
+        let (record, secret) = (record(&key, &world), secret_of(&key, &world));
+        let answer = Answer {
+            verdict: Verdict::ALL[case % Verdict::ALL.len()],
+            key: Some(record).filter(|_| case % 7 > 0),
+            position: Position {
+                revision: [0, 1, 127, 128, i64::MAX][case % 5],
+                as_of: plain::time(case as i64 * 12_345_678_901),
+                looked: BootTime::from_microseconds(0),
+            },
+            now: plain::time(0),
+        };
+        let message = verification::write(&answer, secret.reveal());
+        let (mut bytes, mut scratch, mut results) = (Vec::new(), Vec::new(), Vec::new());
+        verification::encode(&answer, secret.reveal(), &mut bytes);
+        assert_eq!(bytes, message.encode_to_vec(), "case {case}: {message:?}");
+        verification::encode_result(&answer, secret.reveal(), &mut scratch, &mut results);
+        let result = Some(BatchItem::Response(message));
+        let expected = BatchVerifyResponse { results: vec![BatchVerifyResult { result }] };
+        assert_eq!(results, expected.encode_to_vec(), "case {case}");
+    }
+}
+
+/// A secret with this key's id.
+fn secret_of(plain: &Plain, world: &World) -> Secret {
+    Secret::generate(plain.key(world).name.id, random::fill).expect("randomness")
 }
 
 #[test]
