@@ -9,7 +9,7 @@ const LEAST: f64 = 0.5;
 const MOST: f64 = 8.0;
 const MARKS: [f64; 5] = [0.5, 1.0, 2.0, 4.0, 8.0];
 
-const LABELS: f64 = 470.0;
+const LABELS: f64 = 520.0;
 const SCALE: f64 = 300.0;
 const VALUES: f64 = 240.0;
 const LINE: f64 = 26.0;

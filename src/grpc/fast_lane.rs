@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTEN
 use http_body::Body as _;
 use hyper::body::{Bytes, Frame, Incoming};
 use prost::Message;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, error::Elapsed, timeout};
 use tonic::Status;
 use tonic::body::Body;
 use tracing::Instrument;
@@ -41,14 +41,14 @@ pub trait FastLane: Clone + Send + Sync + 'static {
     fn verify(
         &self,
         opening: Opening<'_>,
-        request: VerifyRequest,
+        request: &VerifyRequest,
     ) -> impl Future<Output = Result<Bytes, Status>> + Send;
 
     /// Answers BatchVerify with a message that was [framed].
     fn batch_verify(
         &self,
         opening: Opening<'_>,
-        request: BatchVerifyRequest,
+        request: &BatchVerifyRequest,
     ) -> impl Future<Output = Result<Bytes, Status>> + Send;
 }
 
@@ -90,59 +90,63 @@ pub fn framed(expected: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 }
 
 /// Answers a call.
-pub(super) async fn answer<S: FastLane>(
+pub(super) fn answer<S: FastLane>(
     service: Arc<S>,
     call: FastCall,
     peer: PeerAddress,
     request: Request<Incoming>,
-) -> Response<Answer> {
-    let (head, body) = request.into_parts();
-    if let Some(refusal) = layers::refuse_other_than_grpc(&head.method, &head.headers) {
-        return refusal.map(Answer::Other);
-    }
-    let id = layers::given_request_id(&head.headers);
-    let request_id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let span = telemetry::call_span(call.method(), request_id, &head.headers);
-    let started = (!span.is_none()).then(Instant::now);
-    let mut response = {
-        let opening = Opening { headers: &head.headers, address: Some(fold_address(peer.0.ip())), request_id };
-        let answering = AssertUnwindSafe(judge(&*service, call, opening, body)).catch_unwind();
-        let mut answering = pin!(answering.instrument(span.clone()));
-        // Nearly always it is there at once, and a timer would cost as much as a look-up.
-        let answered = match poll!(answering.as_mut()) {
-            Poll::Ready(answered) => Ok(answered),
-            Poll::Pending => Box::pin(timeout(deadline(&head), answering)).await,
-        };
-        match answered {
-            Ok(Ok(Ok(message))) => whole(message),
-            Ok(Ok(Err(status))) => refused(&status),
-            Ok(Err(_panic)) => span.in_scope(|| refused(&status::panicked())),
-            Err(_elapsed) => refused(&status::deadline_exceeded()),
+) -> impl Future<Output = Response<Answer>> + Send {
+    // Taken apart out here: whatever an async function moves, its future holds twice.
+    let (head, mut body) = request.into_parts();
+    async move {
+        if let Some(refusal) = layers::refuse_other_than_grpc(&head.method, &head.headers) {
+            return refusal.map(Answer::Other);
         }
-    };
-    if let Some(started) = started {
-        telemetry::call_ended(&span, call.method(), response.headers(), started.elapsed());
+        let id = layers::given_request_id(&head.headers);
+        let request_id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let span = telemetry::call_span(call.method(), request_id, &head.headers);
+        let started = (!span.is_none()).then(Instant::now);
+        let opening = Opening { headers: &head.headers, address: Some(fold_address(peer.0.ip())), request_id };
+        let judging =
+            pin!(AssertUnwindSafe(judge(&*service, call, opening, &mut body).instrument(span.clone())).catch_unwind());
+        let mut response = match in_time(deadline(&head), judging).await {
+            Ok(Ok(Ok(message))) => whole(message),
+            Ok(Ok(Err(status))) => refused(status),
+            Ok(Err(_panic)) => span.in_scope(|| refused(status::panicked())),
+            Err(_elapsed) => refused(status::deadline_exceeded()),
+        };
+        if let Some(started) = started {
+            telemetry::call_ended(&span, call.method(), response.headers(), started.elapsed());
+        }
+        if let Some(id) = id {
+            response.headers_mut().insert(layers::REQUEST_ID, id.clone());
+        }
+        response
     }
-    if let Some(id) = id {
-        response.headers_mut().insert(layers::REQUEST_ID, id.clone());
-    }
-    response
 }
 
 fn deadline(head: &Parts) -> Duration {
     layers::deadline(head.uri.path(), &head.headers)
 }
 
+async fn in_time<F: Future>(deadline: Duration, mut judging: Pin<&mut F>) -> Result<F::Output, Elapsed> {
+    // Nearly always it is there at once, and a timer would cost as much as a look-up.
+    match poll!(judging.as_mut()) {
+        Poll::Ready(judged) => Ok(judged),
+        Poll::Pending => Box::pin(timeout(deadline, judging)).await,
+    }
+}
+
 async fn judge<S: FastLane>(
     service: &S,
     call: FastCall,
     opening: Opening<'_>,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Bytes, Status> {
     let message = read(body).await?;
     match call {
-        FastCall::Verify => service.verify(opening, decode(message)?).await,
-        FastCall::BatchVerify => Box::pin(service.batch_verify(opening, decode(message)?)).await,
+        FastCall::Verify => service.verify(opening, &decode(message)?).await,
+        FastCall::BatchVerify => Box::pin(service.batch_verify(opening, &decode(message)?)).await,
     }
 }
 
@@ -151,10 +155,10 @@ fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
 }
 
 /// Reads the one message of a call.
-async fn read(mut body: Incoming) -> Result<Bytes, Status> {
+async fn read(body: &mut Incoming) -> Result<Bytes, Status> {
     // Nearly always it comes in one piece.
     let (mut first, mut rest) = (Bytes::new(), Vec::new());
-    while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+    while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
         // Trailers say nothing to us.
         let Ok(data) = frame.into_data() else { continue };
         if first.is_empty() {
@@ -188,8 +192,8 @@ fn whole(message: Bytes) -> Response<Answer> {
     response
 }
 
-fn refused(status: &Status) -> Response<Answer> {
-    status.clone().into_http::<Body>().map(Answer::Other)
+fn refused(status: Status) -> Response<Answer> {
+    status.into_http().map(Answer::Other)
 }
 
 /// What is sent.

@@ -88,13 +88,13 @@ impl Verification {
 }
 
 impl FastLane for Verification {
-    async fn verify(&self, opening: Opening<'_>, request: VerifyRequest) -> Result<Bytes, Status> {
+    async fn verify(&self, opening: Opening<'_>, request: &VerifyRequest) -> Result<Bytes, Status> {
         let Admitted { caller, arrival } = self.gate.admit_verification(opening, FastCall::Verify.method()).await?;
-        let answer = self.judge(&caller, &request, arrival).await?;
+        let answer = self.judge(&caller, request, arrival).await?;
         Ok(framed(ANSWER_BYTES, |bytes| verification::encode(&answer, &request.secret, bytes)))
     }
 
-    async fn batch_verify(&self, opening: Opening<'_>, request: BatchVerifyRequest) -> Result<Bytes, Status> {
+    async fn batch_verify(&self, opening: Opening<'_>, request: &BatchVerifyRequest) -> Result<Bytes, Status> {
         let Admitted { caller, arrival } =
             self.gate.admit_verification(opening, FastCall::BatchVerify.method()).await?;
         let requests = &request.requests;

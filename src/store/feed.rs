@@ -26,12 +26,16 @@ use super::{
 
 const LOOK_ON_SQLITE: &str = "SELECT value,
     (SELECT token FROM revision_token WHERE revision_token.revision = value) AS token,
-    (SELECT token FROM revision_token WHERE revision_token.revision = $1) AS seen_token
+    (SELECT token FROM revision_token WHERE revision_token.revision = $1) AS seen_token,
+    (SELECT max(newest) FROM (SELECT max(revision) AS newest FROM tenant
+        UNION ALL SELECT max(revision) FROM service_user) AS owner) AS owners
     FROM revision WHERE id = 1";
 
 const LOOK_ON_POSTGRES: &str = "SELECT value,
     (SELECT token FROM revision_token WHERE revision_token.revision = value) AS token,
     (SELECT token FROM revision_token WHERE revision_token.revision = $1) AS seen_token,
+    (SELECT max(newest) FROM (SELECT max(revision) AS newest FROM tenant
+        UNION ALL SELECT max(revision) FROM service_user) AS owner) AS owners,
     clock_timestamp() AS database_time, pg_is_in_recovery() AS standby,
     current_setting('transaction_read_only')::boolean AS read_only
     FROM revision WHERE id = 1";
@@ -51,6 +55,8 @@ pub struct Look {
     pub revision: Revision,
     /// That revision's random token.
     pub token: Option<String>,
+    /// The revision of the last change of a tenant or service user that is still the newest of its row.
+    pub owners: Revision,
     /// The token of the revision that was asked about; `None` when the database doesn't know it.
     pub seen_token: Option<String>,
     /// The database's clock; `None` on SQLite, which has none of its own.
@@ -130,25 +136,27 @@ impl Feed {
         Ok(Look {
             revision: row.try_get("", "value")?,
             token: row.try_get("", "token")?,
+            // Before the first tenant there is none.
+            owners: row.try_get::<Option<Revision>>("", "owners")?.unwrap_or(0),
             seen_token: row.try_get("", "seen_token")?,
             database_time: if postgres { Some(row.try_get("", "database_time")?) } else { None },
         })
     }
 
-    /// The next tenants that changed, at most 1,000; none means all were seen.
+    /// The next tenants that changed, at most 1,000; fewer means all were seen.
     pub async fn tenants(&self, after: &Cursor) -> Result<Vec<FeedRow<Tenant>>, StoreError> {
         use tenant::Column;
         self.page::<_, tenant::Model>(following::<tenant::Entity>(Column::Revision, &[Column::Id], after)).await
     }
 
-    /// The next service users that changed, at most 1,000; none means all were seen.
+    /// The next service users that changed, at most 1,000; fewer means all were seen.
     pub async fn service_users(&self, after: &Cursor) -> Result<Vec<FeedRow<ServiceUser>>, StoreError> {
         use service_user::Column;
         let ids = [Column::TenantId, Column::Id];
         self.page::<_, service_user::Model>(following::<service_user::Entity>(Column::Revision, &ids, after)).await
     }
 
-    /// The next keys that changed, at most 1,000; none means all were seen.
+    /// The next keys that changed, at most 1,000; fewer means all were seen.
     pub async fn keys(&self, after: &Cursor) -> Result<Vec<FeedRow<VerifiableKey>>, StoreError> {
         use api_key::Column;
         let query = following::<api_key::Entity>(Column::Revision, &[Column::Id], after);
@@ -173,6 +181,12 @@ fn following<E: EntityTrait>(revision: E::Column, ids: &[E::Column], after: &Cur
         query = query.order_by_asc(*id);
     }
     query.limit(limits::FEED_PAGE)
+}
+
+/// Whether these were the last.
+#[must_use]
+pub fn is_last_page<T>(rows: &[FeedRow<T>]) -> bool {
+    (rows.len() as u64) < limits::FEED_PAGE
 }
 
 fn feed_row<R: Row>(row: &QueryResult) -> Result<FeedRow<R::Value>, StoreError> {

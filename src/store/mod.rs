@@ -49,7 +49,7 @@ use crate::domain::{Revision, replica::ReplicaId};
 
 pub use deliveries::{Claimed, DeliveryFilter, SentMail, Settlement, Wanted};
 pub use error::StoreError;
-pub use feed::{Cursor, Feed, FeedRow, Look};
+pub use feed::{Cursor, Feed, FeedRow, Look, is_last_page};
 pub use keys::{KeyFilter, KeyStateFilter, Rehash, StoredKey};
 pub use listen::Listener;
 pub use notifications::NotificationFilter;

@@ -34,7 +34,7 @@ mod tests {
 
     fn look(revision: Revision, token: &str, seen_token: Option<&str>) -> Look {
         let seen_token = seen_token.map(str::to_owned);
-        Look { revision, token: Some(token.to_owned()), seen_token, database_time: None }
+        Look { revision, token: Some(token.to_owned()), owners: revision, seen_token, database_time: None }
     }
 
     #[test]

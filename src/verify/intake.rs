@@ -6,7 +6,7 @@ use crate::domain::{
     owner::{ServiceUser, Tenant},
     verifiable_key::VerifiableKey,
 };
-use crate::store::{Cursor, Feed, FeedRow, StoreError};
+use crate::store::{Cursor, Feed, FeedRow, StoreError, is_last_page};
 
 use super::history::Seen;
 use super::mirror::Mirror;
@@ -28,42 +28,67 @@ pub(super) struct Intake<'a> {
 
 impl Intake<'_> {
     /// Owners before keys, but an owner comes back only after the keys: one of them may have been ended meanwhile, and at no
-    /// moment was it good. No upper bound: a row that changes again meanwhile moves to the end and is met there.
-    pub(super) async fn follow(&mut self, position: Revision) -> Result<(), StoreError> {
+    /// moment was it good. No upper bound: a row that changes again meanwhile moves to the end and is met there, or by the
+    /// next look. `owners`: the revision of their last change; keys change far more often, and each page is a round trip.
+    pub(super) async fn follow(&mut self, position: Revision, owners: Revision) -> Result<(), StoreError> {
         let (mut tenants, mut service_users) = (Vec::new(), Vec::new());
+        if owners > position {
+            tenants = self.follow_tenants(position).await?;
+            service_users = self.follow_service_users(position).await?;
+        }
         let mut cursor = Cursor::start_after(position);
-        loop {
-            let rows = self.feed.tenants(&cursor).await?;
-            let Some(last) = rows.last() else { break };
-            cursor = Cursor::after(last);
-            self.check().await?;
-            for row in rows {
-                let comes_back = row.content.as_ref().is_ok_and(|tenant| self.mirror.brings_tenant_back(tenant));
-                if comes_back { tenants.push(row) } else { self.put_tenant(row) }
-            }
-        }
-        cursor = Cursor::start_after(position);
-        loop {
-            let rows = self.feed.service_users(&cursor).await?;
-            let Some(last) = rows.last() else { break };
-            cursor = Cursor::after(last);
-            self.check().await?;
-            for row in rows {
-                let comes_back = row.content.as_ref().is_ok_and(|user| self.mirror.brings_service_user_back(user));
-                if comes_back { service_users.push(row) } else { self.put_service_user(row) }
-            }
-        }
-        cursor = Cursor::start_after(position);
         loop {
             let rows = self.feed.keys(&cursor).await?;
             let Some(last) = rows.last() else { break };
             cursor = Cursor::after(last);
             self.check().await?;
+            let is_last = is_last_page(&rows);
             rows.into_iter().for_each(|row| self.put_key(row));
+            if is_last {
+                break;
+            }
         }
         tenants.into_iter().for_each(|row| self.put_tenant(row));
         service_users.into_iter().for_each(|row| self.put_service_user(row));
         Ok(())
+    }
+
+    /// Answers those that come back.
+    async fn follow_tenants(&mut self, position: Revision) -> Result<Vec<FeedRow<Tenant>>, StoreError> {
+        let (mut back, mut cursor) = (Vec::new(), Cursor::start_after(position));
+        loop {
+            let rows = self.feed.tenants(&cursor).await?;
+            let Some(last) = rows.last() else { return Ok(back) };
+            cursor = Cursor::after(last);
+            self.check().await?;
+            let is_last = is_last_page(&rows);
+            for row in rows {
+                let comes_back = row.content.as_ref().is_ok_and(|tenant| self.mirror.brings_tenant_back(tenant));
+                if comes_back { back.push(row) } else { self.put_tenant(row) }
+            }
+            if is_last {
+                return Ok(back);
+            }
+        }
+    }
+
+    /// Answers those that come back.
+    async fn follow_service_users(&mut self, position: Revision) -> Result<Vec<FeedRow<ServiceUser>>, StoreError> {
+        let (mut back, mut cursor) = (Vec::new(), Cursor::start_after(position));
+        loop {
+            let rows = self.feed.service_users(&cursor).await?;
+            let Some(last) = rows.last() else { return Ok(back) };
+            cursor = Cursor::after(last);
+            self.check().await?;
+            let is_last = is_last_page(&rows);
+            for row in rows {
+                let comes_back = row.content.as_ref().is_ok_and(|user| self.mirror.brings_service_user_back(user));
+                if comes_back { back.push(row) } else { self.put_service_user(row) }
+            }
+            if is_last {
+                return Ok(back);
+            }
+        }
     }
 
     async fn check(&mut self) -> Result<(), StoreError> {

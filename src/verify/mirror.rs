@@ -24,6 +24,7 @@ use crate::domain::{
 use super::owners::{OwnerRow, OwnerStanding, Owners};
 use super::record::Record;
 use super::revocation::{Cause, KeyFacts, Revocation, Subject};
+use super::usage::LastUse;
 
 /// Parts of the map. A row locks one of them, so readers of the others never notice; and a part grows alone.
 const PARTS: usize = 256;
@@ -109,11 +110,11 @@ impl Mirror {
         let cause = match part.find_mut(hash, |record| record.is_of(bytes)) {
             Some(old) if old.revision() >= key.revision => return None,
             Some(old) => {
-                let new = Record::pack(key, pepper, owner, Arc::clone(old.last_use()));
+                let new = Record::pack(key, pepper, owner, old.last_use().carried_over());
                 std::mem::replace(old, new).revoked_by(key)
             }
             None => {
-                let new = Record::pack(key, pepper, owner, Arc::default());
+                let new = Record::pack(key, pepper, owner, LastUse::default());
                 part.insert_unique(hash, new, |record| self.hash(record.id().to_bytes()));
                 KeyFacts::of(key).revokes_unseen(key.is_edited)
             }

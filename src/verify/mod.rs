@@ -22,6 +22,7 @@ pub mod verdict;
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment};
@@ -121,28 +122,52 @@ impl Verifier {
         question: &Question<'_>,
         arrival: Moment,
     ) -> Option<Result<Answer, NoVerdict>> {
-        // Before the look-up: an answer may know more than its revision says, never less.
-        let position = self.freshness.as_it_stands(question.demand, arrival.boot_time)?;
-        match self.find(text, question, arrival.time) {
-            Ok(Search::Missing) => None,
-            Ok(search) => Some(Ok(self.answer(text, search, question, position, arrival.time))),
-            Err(error) => Some(Err(error)),
+        match self.recall(text, question, arrival) {
+            Memory::Answers(answer) => Some(answer),
+            Memory::IsTooOld | Memory::LacksIt => None,
         }
     }
 
     /// Judges one text that was presented at `arrival`; waits only for a look at the store, if it needs one. Any text gets a
     /// verdict, unless none is possible.
     pub async fn verify(&self, text: &str, question: &Question<'_>, arrival: Moment) -> Result<Answer, NoVerdict> {
-        let (mut position, now) = match self.freshness.as_it_stands(question.demand, arrival.boot_time) {
-            Some(position) => (position, arrival.time),
-            None => (Box::pin(self.freshness.after_a_look(question.demand)).await?, self.clock.now()),
+        // What waits is behind a pointer: it is seldom, and everybody who verifies would carry its weight.
+        let waiting = match self.recall(text, question, arrival) {
+            Memory::Answers(answer) => return answer,
+            Memory::IsTooOld => self.verify_after_a_look(text, question).boxed(),
+            Memory::LacksIt => self.verify_refreshed(text, question, arrival.time).boxed(),
         };
-        let mut search = self.find(text, question, now)?;
-        if matches!(search, Search::Missing) {
-            Box::pin(self.look_again()).await?;
-            position = self.refresher.position().ok_or(NoVerdict::Stale)?;
-            search = self.find(text, question, now)?;
+        waiting.await
+    }
+
+    fn recall(&self, text: &str, question: &Question<'_>, arrival: Moment) -> Memory {
+        // Before the look-up: an answer may know more than its revision says, never less.
+        let Some(position) = self.freshness.as_it_stands(question.demand, arrival.boot_time) else {
+            return Memory::IsTooOld;
+        };
+        match self.find(text, question, arrival.time) {
+            Ok(Search::Missing) => Memory::LacksIt,
+            Ok(search) => Memory::Answers(Ok(self.answer(text, search, question, position, arrival.time))),
+            Err(error) => Memory::Answers(Err(error)),
         }
+    }
+
+    async fn verify_after_a_look(&self, text: &str, question: &Question<'_>) -> Result<Answer, NoVerdict> {
+        let position = self.freshness.after_a_look(question.demand).await?;
+        let now = self.clock.now();
+        match self.find(text, question, now)? {
+            Search::Missing => self.verify_refreshed(text, question, now).await,
+            search @ (Search::Malformed | Search::Found(_)) => Ok(self.answer(text, search, question, position, now)),
+        }
+    }
+
+    async fn verify_refreshed(&self, text: &str, question: &Question<'_>, now: Time) -> Result<Answer, NoVerdict> {
+        match timeout(limits::MISS_WAIT, self.refresher.refresh()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Err(NoVerdict::StoreUnavailable),
+        }
+        let position = self.refresher.position().ok_or(NoVerdict::Stale)?;
+        let search = self.find(text, question, now)?;
         Ok(self.answer(text, search, question, position, now))
     }
 
@@ -150,13 +175,6 @@ impl Verifier {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.freshness.is_ready()
-    }
-
-    async fn look_again(&self) -> Result<(), NoVerdict> {
-        match timeout(limits::MISS_WAIT, self.refresher.refresh()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(NoVerdict::StoreUnavailable),
-        }
     }
 
     fn answer(&self, text: &str, search: Search, question: &Question<'_>, position: Position, now: Time) -> Answer {
@@ -169,7 +187,7 @@ impl Verifier {
         let key = found.key;
         if verdict == Verdict::Valid {
             self.move_to_current_pepper(text, &key);
-            self.usage.note(key.id(), key.last_use(), now);
+            self.usage.note(&key, now);
         }
         Answer { verdict, key: Some(key), position, now }
     }
@@ -211,6 +229,16 @@ impl Verifier {
             None => Search::Missing,
         })
     }
+}
+
+/// What can be said without a look at the store.
+enum Memory {
+    /// This.
+    Answers(Result<Answer, NoVerdict>),
+    /// Nothing before a look.
+    IsTooOld,
+    /// Nothing before a refresh: no key that it knows is opened by this text.
+    LacksIt,
 }
 
 /// What a text opens.

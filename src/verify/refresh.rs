@@ -257,7 +257,7 @@ impl Follower {
         if look.revision > position.revision {
             let (feed, mirror, found) = (&self.feed, &self.mirror, Some(&mut self.found));
             let mut intake = Intake { feed, mirror, seen: Some(&mut seen), found, highest: 0 };
-            followed = intake.follow(position.revision).await;
+            followed = intake.follow(position.revision, look.owners).await;
         }
         // Also when it broke off: some rows may be in.
         self.seen = Some(seen);
@@ -275,7 +275,7 @@ impl Follower {
         let first = self.feed.look(None).await?;
         let fresh = self.mirror.successor();
         let mut intake = Intake { feed: &self.feed, mirror: &fresh, seen: None, found: None, highest: 0 };
-        intake.follow(0).await?;
+        intake.follow(0, Revision::MAX).await?;
         let highest = intake.highest;
         let last = self.feed.look(Some(first.revision)).await?;
         if Seen::of(&first).was_lost(&last, Span::zero()) {

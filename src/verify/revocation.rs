@@ -99,8 +99,8 @@ impl fmt::Display for Subject {
 pub struct KeyFacts<'a> {
     /// What was decided about it.
     pub state: Standing,
-    /// When it was deleted.
-    pub delete_time: Option<Time>,
+    /// Whether it was deleted.
+    pub is_deleted: bool,
     /// The key that replaced it.
     pub superseded_by: Option<KeyId>,
     /// What it grants.
@@ -117,7 +117,7 @@ impl<'a> KeyFacts<'a> {
     pub fn of(key: &'a VerifiableKey) -> Self {
         Self {
             state: key.standing,
-            delete_time: key.delete_time,
+            is_deleted: key.delete_time.is_some(),
             superseded_by: key.superseded_by,
             scopes: &key.scopes,
             networks: &key.networks,
@@ -134,7 +134,7 @@ impl<'a> KeyFacts<'a> {
             (entered(|state| matches!(state, Standing::Revoked { .. })), Cause::Revoked),
             (entered(|state| state == Standing::Disabled), Cause::Disabled),
             (entered(|state| state == Standing::Expired), Cause::Expired),
-            (self.delete_time.is_some() && old.delete_time.is_none(), Cause::Deleted),
+            (self.is_deleted && !old.is_deleted, Cause::Deleted),
             (self.superseded_by.is_some() && old.superseded_by.is_none(), Cause::Superseded),
             (self.is_narrower(old), Cause::Narrowed),
         ];
@@ -145,7 +145,7 @@ impl<'a> KeyFacts<'a> {
     /// `edited`: it was changed since it was made.
     #[must_use]
     pub fn revokes_unseen(&self, edited: bool) -> Option<Cause> {
-        let newborn = KeyFacts { state: Standing::Enabled, delete_time: None, superseded_by: None, ..*self };
+        let newborn = KeyFacts { state: Standing::Enabled, is_deleted: false, superseded_by: None, ..*self };
         self.revokes(&newborn).or(edited.then_some(Cause::Narrowed))
     }
 
@@ -179,7 +179,7 @@ mod tests {
 
     const NOBODY: KeyFacts<'static> = KeyFacts {
         state: Standing::Enabled,
-        delete_time: None,
+        is_deleted: false,
         superseded_by: None,
         scopes: &[],
         networks: &[],
@@ -208,7 +208,7 @@ mod tests {
             (KeyFacts { state: REVOKED, ..live }, Cause::Revoked),
             (KeyFacts { state: Standing::Disabled, ..live }, Cause::Disabled),
             (KeyFacts { state: Standing::Expired, ..live }, Cause::Expired),
-            (KeyFacts { delete_time: at(1), ..live }, Cause::Deleted),
+            (KeyFacts { is_deleted: true, ..live }, Cause::Deleted),
             (KeyFacts { superseded_by, ..live }, Cause::Superseded),
             (KeyFacts { expire_time: at(9), ..live }, Cause::Narrowed),
         ];
@@ -220,7 +220,7 @@ mod tests {
             for (later, _) in &cases[number + 1..] {
                 let both = KeyFacts {
                     state: if number < 3 { new.state } else { later.state },
-                    delete_time: new.delete_time.or(later.delete_time),
+                    is_deleted: new.is_deleted || later.is_deleted,
                     superseded_by: new.superseded_by.or(later.superseded_by),
                     expire_time: new.expire_time.or(later.expire_time),
                     ..live

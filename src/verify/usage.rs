@@ -5,8 +5,7 @@
 //! once more at the end. So a use that isn't written yet is 5 minutes old at most, and that much is lost by a crash.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,6 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::clock::Clock;
 use crate::domain::{Time, ids::KeyId, limits};
 use crate::store::{Store, StoreError};
+
+use super::record::Record;
 
 /// How often it is looked whose last use is due.
 const LOOK: Duration = Duration::from_secs(10);
@@ -30,17 +31,28 @@ pub struct LastUse {
     used: AtomicI64,
     /// Whether it is in line to be written.
     in_line: AtomicBool,
-    /// When it was last written, in microseconds since the epoch.
-    written: AtomicI64,
+    /// When it was last written, in seconds since the epoch; 0 = never.
+    written: AtomicU32,
 }
 
 impl Default for LastUse {
     fn default() -> Self {
-        Self { used: AtomicI64::new(NEVER), in_line: AtomicBool::new(false), written: AtomicI64::new(NEVER) }
+        Self { used: AtomicI64::new(NEVER), in_line: AtomicBool::new(false), written: AtomicU32::new(0) }
     }
 }
 
 impl LastUse {
+    /// For the record that takes the place of this one's. It has a place in line of its own: whoever notes a use in the old
+    /// record at this moment does it for nobody.
+    #[must_use]
+    pub fn carried_over(&self) -> Self {
+        Self {
+            used: AtomicI64::new(self.used.load(Ordering::SeqCst)),
+            in_line: AtomicBool::new(false),
+            written: AtomicU32::new(self.written.load(Ordering::Relaxed)),
+        }
+    }
+
     /// Notes a use. Answers whether it must get in line.
     fn note(&self, now: Time) -> bool {
         let now = now.timestamp_micros();
@@ -60,23 +72,24 @@ impl LastUse {
     }
 
     fn is_due(&self, now: Time) -> bool {
-        let written = Time::from_timestamp_micros(self.written.load(Ordering::Relaxed));
-        written.is_none_or(|written| now - written >= limits::USAGE_INTERVAL)
+        let written = self.written.load(Ordering::Relaxed);
+        written == 0 || now.timestamp() - i64::from(written) >= limits::USAGE_INTERVAL.num_seconds()
     }
 
     fn set_written(&self, now: Time) {
-        self.written.store(now.timestamp_micros(), Ordering::Relaxed);
+        // Rounded up: a second late rather than early.
+        self.written.store(u32::try_from(now.timestamp() + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 }
 
-type Line = HashMap<KeyId, Arc<LastUse>>;
+type Line = HashMap<KeyId, Record>;
 
 /// Writes last uses. One for a process.
 pub struct Usage {
     store: Store,
     clock: Clock,
     /// Got in line since the last look. No longer than there are keys, as each is in line once.
-    noted: Mutex<Vec<(KeyId, Arc<LastUse>)>>,
+    noted: Mutex<Vec<Record>>,
     /// In line, those too that were written less than 5 minutes ago. Locked by whoever writes, one at a time.
     line: tokio::sync::Mutex<Line>,
 }
@@ -89,9 +102,9 @@ impl Usage {
     }
 
     /// Notes that a key was used at `now`.
-    pub fn note(&self, id: KeyId, last_use: &Arc<LastUse>, now: Time) {
-        if last_use.note(now) {
-            self.noted.lock().push((id, Arc::clone(last_use)));
+    pub fn note(&self, key: &Record, now: Time) {
+        if key.last_use().note(now) {
+            self.noted.lock().push(key.clone());
         }
     }
 
@@ -120,8 +133,13 @@ impl Usage {
     async fn write(&self, now: Time, is_wanted: impl Fn(&LastUse) -> bool) {
         let mut line = self.line.lock().await;
         let noted = std::mem::take(&mut *self.noted.lock());
-        line.extend(noted);
-        let wanted: Vec<KeyId> = line.iter().filter(|(_, last_use)| is_wanted(last_use)).map(|(id, _)| *id).collect();
+        for key in noted {
+            if let Some(replaced) = line.insert(key.id(), key) {
+                // Another record of the key; should that be the one in the mirror, its next use gets in line again.
+                replaced.last_use().in_line.store(false, Ordering::SeqCst);
+            }
+        }
+        let wanted: Vec<KeyId> = line.iter().filter(|(_, key)| is_wanted(key.last_use())).map(|(id, _)| *id).collect();
         for batch in wanted.chunks(limits::USAGE_BATCH) {
             if let Err(error) = self.write_batch(&mut line, batch, now).await {
                 tracing::warn!(%error, waiting = line.len(), "last uses of keys could not be written; tried again soon");
@@ -132,12 +150,12 @@ impl Usage {
 
     async fn write_batch(&self, line: &mut Line, ids: &[KeyId], now: Time) -> Result<(), StoreError> {
         let bookkeeping = self.store.bookkeeping().await?;
-        let use_of = |id: &KeyId| line.get(id).and_then(|last_use| last_use.take()).map(|time| (*id, time));
+        let use_of = |id: &KeyId| line.get(id).and_then(|key| key.last_use().take()).map(|time| (*id, time));
         let uses: Vec<_> = ids.iter().filter_map(use_of).collect();
         bookkeeping.write_last_uses(&uses).await?;
         bookkeeping.commit().await?;
-        for last_use in ids.iter().filter_map(|id| line.remove(id)) {
-            last_use.set_written(now);
+        for key in ids.iter().filter_map(|id| line.remove(id)) {
+            key.last_use().set_written(now);
         }
         Ok(())
     }

@@ -137,7 +137,7 @@ async fn a_use_is_written_soon_and_the_next_one_when_five_minutes_are_over(engin
     app.advance(TimeDelta::minutes(1));
     root.verdict(&place.secret).await;
     assert_eq!(get(&mut root, &place.key).await.last_used_time, first, "not yet");
-    app.advance(TimeDelta::minutes(4));
+    app.advance(TimeDelta::minutes(4) + TimeDelta::seconds(1));
     let second = Some(timestamp(start_of_time() + TimeDelta::minutes(1)));
     eventually(WRITTEN, "the last use is, though no other came", async || {
         get(&mut watcher, &place.key).await.last_used_time == second

@@ -369,13 +369,19 @@ fn with_request_id<T>(message: T, given: Option<&str>) -> Request<T> {
 }
 
 async fn verified_request_id(root: &mut Client, given: Option<&str>) -> Option<String> {
+    let id = |metadata: &tonic::metadata::MetadataMap| {
+        metadata.get("x-request-id").map(|id| id.to_str().expect("ASCII").to_owned())
+    };
     let request = with_request_id(v1::VerifyRequest::default(), given);
-    let answer = root.verification.verify(request).await.expect("a verdict");
-    answer.metadata().get("x-request-id").map(|id| id.to_str().expect("ASCII").to_owned())
+    let verified = id(root.verification.verify(request).await.expect("a verdict").metadata());
+    let request = with_request_id(v1::BatchVerifyRequest { requests: vec![v1::VerifyRequest::default()] }, given);
+    let batch = id(root.verification.batch_verify(request).await.expect("a verdict").metadata());
+    assert_eq!(verified, batch, "both have the same road");
+    verified
 }
 
 async fn answered_request_id(root: &mut Client, given: Option<&str>) -> String {
-    let request = with_request_id(v1::BatchVerifyRequest { requests: vec![v1::VerifyRequest::default()] }, given);
-    let answer = root.verification.batch_verify(request).await.expect("a verdict");
+    let request = with_request_id(v1::GetTenantRequest { name: "tenants/system".to_owned() }, given);
+    let answer = root.tenants.get_tenant(request).await.expect("a tenant");
     answer.metadata().get("x-request-id").expect("an id").to_str().expect("ASCII").to_owned()
 }

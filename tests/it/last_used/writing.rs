@@ -12,6 +12,8 @@ use claviger::domain::{
 };
 use claviger::store::{Cursor, Store};
 use claviger::verify::mirror::{LookUp, Mirror};
+use claviger::verify::owners::Owners;
+use claviger::verify::record::Record;
 use claviger::verify::usage::{LastUse, Usage};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, Value};
 
@@ -31,6 +33,8 @@ struct Alone {
     store: Store,
     place: crate::harness::Place,
     raw: DatabaseConnection,
+    mirror: Mirror,
+    row: VerifiableKey,
     key: KeyId,
 }
 
@@ -43,7 +47,23 @@ impl Alone {
         app.running.stop().await;
         let raw = database(&place).await;
         let store = Store::connect(&target, "last_used").await.expect("a store");
-        Some(Self { store, place, raw, key: KeyId::parse(id(&made.key)).expect("an id") })
+        let key = KeyId::parse(id(&made.key)).expect("an id");
+        let (mirror, row) = in_memory(&store, key).await;
+        Some(Self { store, place, raw, mirror, row, key })
+    }
+
+    /// The key as it is in memory.
+    fn record(&self) -> Record {
+        match self.mirror.look_up(self.key) {
+            LookUp::Found(found) => found.key,
+            LookUp::Missing | LookUp::Unreadable => panic!("the key is not found"),
+        }
+    }
+
+    /// A record of another key, or one of the same key in another process.
+    fn record_of(&self, id: KeyId) -> Record {
+        let row = VerifiableKey { name: self.row.name.owner.key(id), ..self.row.clone() };
+        Record::pack(&row, 0, Owners::default().service_user(&row.name.owner), LastUse::default())
     }
 
     /// As a replica whose clock is `minutes` on.
@@ -60,29 +80,47 @@ impl Alone {
     }
 }
 
+/// A mirror that has the key, and the key's row.
+async fn in_memory(store: &Store, key: KeyId) -> (Mirror, VerifiableKey) {
+    let (feed, start) = (store.feed(), Cursor::start_after(0));
+    let rows = feed.keys(&start).await.expect("rows");
+    let row = rows.into_iter().find(|row| row.id == key.to_string()).expect("the key");
+    let peppers = Peppers::single(Pepper::new(&[7; 32]));
+    let row = VerifiableKey { pepper: peppers.current().id().clone(), ..row.content.expect("readable") };
+    let mirror = Mirror::new(Arc::new(peppers));
+    for row in feed.tenants(&start).await.expect("rows") {
+        mirror.put_tenant(&row.content.expect("readable"));
+    }
+    for row in feed.service_users(&start).await.expect("rows") {
+        mirror.put_service_user(&row.content.expect("readable"));
+    }
+    mirror.put_key(&row);
+    (mirror, row)
+}
+
 async fn a_key_is_written_at_most_every_five_minutes(engine: Engine) {
     let Some(alone) = Alone::start(engine).await else { return };
     let (usage, clock) = alone.usage(0);
-    let last_use = Arc::new(LastUse::default());
+    let key = alone.record();
     usage.write_due().await;
     assert_eq!(alone.written().await, None);
-    usage.note(alone.key, &last_use, clock.now());
+    usage.note(&key, clock.now());
     usage.write_due().await;
     assert_eq!(alone.written().await, Some(0), "the first use at once");
     for minute in [1, 2] {
         clock.advance(Span::minutes(1));
-        usage.note(alone.key, &last_use, clock.now());
+        usage.note(&key, clock.now());
         usage.write_due().await;
         assert_eq!(alone.written().await, Some(0), "minute {minute}");
     }
     clock.advance(Span::minutes(3) - Span::microseconds(1));
     usage.write_due().await;
     assert_eq!(alone.written().await, Some(0), "a moment before");
-    clock.advance(Span::microseconds(1));
+    clock.advance(Span::seconds(1) + Span::microseconds(1));
     usage.write_due().await;
     assert_eq!(alone.written().await, Some(2), "the latest of them");
     clock.advance(Span::minutes(1));
-    usage.note(alone.key, &last_use, clock.now());
+    usage.note(&key, clock.now());
     usage.write_all().await;
     assert_eq!(alone.written().await, Some(6), "at the end nothing waits");
 }
@@ -91,7 +129,7 @@ async fn of_two_replicas_the_later_use_stays(engine: Engine) {
     let Some(alone) = Alone::start(engine).await else { return };
     for (minute, stays) in [(3, 3), (1, 3), (4, 4)] {
         let (replica, clock) = alone.usage(minute);
-        replica.note(alone.key, &Arc::default(), clock.now());
+        replica.note(&alone.record_of(alone.key), clock.now());
         replica.write_due().await;
         assert_eq!(alone.written().await, Some(stays), "after minute {minute}");
     }
@@ -99,38 +137,43 @@ async fn of_two_replicas_the_later_use_stays(engine: Engine) {
 
 async fn a_newer_row_keeps_what_is_known_of_the_use(engine: Engine) {
     let Some(alone) = Alone::start(engine).await else { return };
-    let feed = alone.store.feed();
-    let start = Cursor::start_after(0);
-    let rows = feed.keys(&start).await.expect("rows");
-    let row = rows.into_iter().find(|row| row.id == alone.key.to_string()).expect("the key");
-    let peppers = Peppers::single(Pepper::new(&[7; 32]));
-    let key = VerifiableKey { pepper: peppers.current().id().clone(), ..row.content.expect("readable") };
-    let mirror = Mirror::new(Arc::new(peppers));
-    for row in feed.tenants(&start).await.expect("rows") {
-        mirror.put_tenant(&row.content.expect("readable"));
-    }
-    for row in feed.service_users(&start).await.expect("rows") {
-        mirror.put_service_user(&row.content.expect("readable"));
-    }
-    let last_use = || match mirror.look_up(alone.key) {
-        LookUp::Found(found) => Arc::clone(found.key.last_use()),
-        LookUp::Missing | LookUp::Unreadable => panic!("the key is not found"),
-    };
-    mirror.put_key(&key);
-    let first = last_use();
-    mirror.put_key(&VerifiableKey { revision: key.revision + 1, ..key });
-    assert!(Arc::ptr_eq(&first, &last_use()));
+    let (usage, clock) = alone.usage(0);
+    let put =
+        |changes| alone.mirror.put_key(&VerifiableKey { revision: alone.row.revision + changes, ..alone.row.clone() });
+    let old = alone.record();
+    usage.note(&old, clock.now());
+    usage.write_due().await;
+    clock.advance(Span::minutes(1));
+    usage.note(&old, clock.now());
+    put(1);
+    usage.write_due().await;
+    assert_eq!(alone.written().await, Some(0), "written a minute ago");
+    clock.advance(Span::minutes(4) + Span::seconds(1));
+    usage.note(&alone.record(), clock.now());
+    usage.write_due().await;
+    assert_eq!(alone.written().await, Some(5), "the new record's");
+    // A reader that still has the old record gets in line after the new one; the key's next use is not lost by that.
+    clock.advance(Span::minutes(1));
+    let old = alone.record();
+    put(2);
+    usage.note(&alone.record(), clock.now());
+    usage.note(&old, clock.now());
+    usage.write_all().await;
+    clock.advance(Span::minutes(6));
+    usage.note(&alone.record(), clock.now());
+    usage.write_due().await;
+    assert_eq!(alone.written().await, Some(12));
 }
 
 async fn what_failed_is_written_later(engine: Engine) {
     let Some(alone) = Alone::start(engine).await else { return };
     let (usage, clock) = alone.usage(0);
-    let last_use = Arc::new(LastUse::default());
-    usage.note(alone.key, &last_use, clock.now());
+    let key = alone.record();
+    usage.note(&key, clock.now());
     alone.raw.execute_unprepared("ALTER TABLE key_usage RENAME TO away").await.expect("away");
     usage.write_due().await;
     clock.advance(Span::minutes(1));
-    usage.note(alone.key, &last_use, clock.now());
+    usage.note(&key, clock.now());
     usage.write_due().await;
     alone.raw.execute_unprepared("ALTER TABLE away RENAME TO key_usage").await.expect("back");
     usage.write_due().await;
@@ -168,7 +211,7 @@ async fn ten_thousand_uses_are_written_in_batches(engine: Engine) {
     // Purged before their uses are written: nobody's batch fails for that.
     let purged = (0..100).map(|_| KeyId::from_random(claviger::random::bytes().expect("randomness")));
     for id in ids.iter().copied().chain(purged) {
-        usage.note(id, &Arc::default(), clock.now());
+        usage.note(&alone.record_of(id), clock.now());
     }
     usage.write_due().await;
     assert_eq!(select::<i64>(&alone.raw, "SELECT count(*) FROM key_usage").await, [10_000]);
