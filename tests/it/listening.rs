@@ -42,7 +42,10 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// The timer alone would take half a second on average.
+/// How the function is called that names each revision when it is committed.
+const NAMES_REVISIONS: &str = "SELECT pg_get_functiondef('claviger_note_revision'::regproc)";
+
+/// The timer alone takes half a second on average, on top of what the machine takes for the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_seen_by_the_others_without_waiting_for_the_timer() {
     let Some(replicas) = Replicas::new(2).await else { return };
@@ -50,13 +53,20 @@ async fn a_change_is_seen_by_the_others_without_waiting_for_the_timer() {
     let secret = replicas.root_secret();
     let (mut one, mut other) = (processes[0].caller(Some(&secret)).await, processes[1].caller(Some(&secret)).await);
     let owner = an_owner(&mut one).await;
-    let mut times = Vec::new();
-    for _ in 0..50 {
-        times.push(revoke_and_watch(&mut one, &mut other, &owner).await);
+    let database = database(&replicas.places[0]).await;
+    let telling = select::<String>(&database, NAMES_REVISIONS).await.remove(0);
+    let silent = telling.replace("pg_notify", "concat");
+    assert_ne!(silent, telling);
+    let (mut told, mut by_the_timer) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        for (function, times) in [(&telling, &mut told), (&silent, &mut by_the_timer)] {
+            database.execute_unprepared(function).await.expect("replaced");
+            times.push(revoke_and_watch(&mut one, &mut other, &owner).await);
+        }
     }
-    let (slowest, median) = (times.iter().max().copied().expect("some"), median(times));
-    println!("seen by the other after {median:?} (median), {slowest:?} (slowest)");
-    assert!(median < Duration::from_millis(300), "{median:?}");
+    let (told, by_the_timer) = (median(told), median(by_the_timer));
+    println!("seen by the other after {told:?} (median), by the timer after {by_the_timer:?}");
+    assert!(told * 5 < by_the_timer * 4, "{told:?}, {by_the_timer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,20 +146,27 @@ async fn a_listener_that_hears_nothing_any_more_is_replaced_and_its_session_ende
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_service_writes_nothing_but_its_heartbeat() {
+    let begun = Instant::now();
     let Some((app, _wire, database)) = behind_a_wire().await else { return };
     let written = async || -> BTreeMap<String, i64> {
         let sql = "SELECT json_object_agg(relname, n_tup_ins + n_tup_upd + n_tup_del)::text FROM pg_stat_user_tables";
         database.execute_unprepared("SELECT pg_stat_clear_snapshot()").await.expect("cleared");
         serde_json::from_str(&select::<String>(&database, sql).await[0]).expect("an object")
     };
-    // PostgreSQL counts with a delay of up to ten seconds for a session that then rests.
-    sleep(Duration::from_secs(12)).await;
-    let (mut before, begun) = (written().await, Instant::now());
-    sleep(Duration::from_secs(6)).await;
-    let mut after = written().await;
-    let beats = after.remove("replica").expect("a table") - before.remove("replica").expect("a table");
-    println!("{beats} heartbeats in {:?}", begun.elapsed());
-    assert!(beats >= 2 && beats <= i64::try_from(begun.elapsed().as_secs()).expect("few") + 2, "{beats}");
-    assert_eq!(after, before);
+    // PostgreSQL counts with a delay, of up to a minute while it is busy: so several looks, of which one must be quiet.
+    let mut noise = Vec::new();
+    let quiet = eventually(Duration::from_secs(100), "nothing but heartbeats is written", async || {
+        let mut before = written().await;
+        sleep(Duration::from_secs(6)).await;
+        let mut after = written().await;
+        let all_beats = after.remove("replica").expect("a table");
+        let beats = all_beats - before.remove("replica").expect("a table");
+        let longest = i64::try_from(begun.elapsed().as_secs()).expect("few") + 3;
+        assert!(all_beats <= longest, "{all_beats} heartbeats in {:?}", begun.elapsed());
+        noise.push((beats, before == after));
+        beats >= 2 && before == after
+    })
+    .await;
+    println!("quiet after {quiet:?}: {noise:?}");
     app.running.stop().await;
 }
