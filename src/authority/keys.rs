@@ -11,7 +11,7 @@ use crate::domain::{
     text::RevokeReason,
 };
 use crate::random;
-use crate::store::{KeyFilter, Write};
+use crate::store::{KeyFilter, TakenSlots, Write};
 
 use super::{
     Authority, AuthorityError, Changed,
@@ -69,15 +69,12 @@ impl Authority {
         replay: Option<ReplayRequest>,
     ) -> Result<Changed<Created>, AuthorityError> {
         let owner = &created.key.name.owner;
-        let found = write.service_user(owner).await?.filter(|owner| owner.delete_time.is_none());
-        if found.is_none() {
-            return Err(Refusal::NotFound(Resource::service_user(owner)).into());
-        }
+        let taken = write.taken_slots(owner).await?.ok_or_else(|| Refusal::NotFound(Resource::service_user(owner)))?;
         if let Some(replayed) = self.replay(&write, &call, replay.as_ref()).await? {
             let key = load(&write, &owner.key(replayed.key_id())).await?;
             return Ok(Changed::at(key.revision, Created { key, secret: replayed }));
         }
-        self.insert_key(&write, &created, false, call.now).await?;
+        self.insert_key(&write, &created, taken, false, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
             write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;
@@ -92,11 +89,12 @@ impl Authority {
         &self,
         write: &Write,
         created: &Created,
+        taken: TakenSlots,
         rotating: bool,
         now: crate::domain::Time,
     ) -> Result<(), AuthorityError> {
         let owner = &created.key.name.owner;
-        let Some(slot) = write.free_slot(owner, now).await? else {
+        let Some(slot) = write.free_slot(owner, taken, now).await? else {
             return Err(Refusal::KeyLimit { owner: owner.clone(), rotating }.into());
         };
         let pepper = self.shared.peppers.current();

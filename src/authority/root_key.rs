@@ -13,7 +13,7 @@ use crate::domain::{
     text::{Description, DisplayName, RevokeReason},
 };
 use crate::random;
-use crate::store::{Store, Write};
+use crate::store::{Store, TakenSlots, Write};
 
 use super::{AuthorityError, call::own_event, keys::Created};
 
@@ -26,10 +26,8 @@ pub fn generate() -> Result<Secret, AuthorityError> {
 pub async fn add(store: &Store, pepper: &Pepper, now: Time) -> Result<Created, AuthorityError> {
     let root = ServiceUserName::root();
     let write = store.write().await?;
-    if write.service_user(&root).await?.is_none() {
-        return Err(Refusal::NotFound(Resource::service_user(&root)).into());
-    }
-    if write.free_slot(&root, now).await?.is_none() {
+    let taken = taken_slots(&write, &root).await?;
+    if write.free_slot(&root, taken, now).await?.is_none() {
         revoke_oldest(&write, &root, now).await?;
     }
     let mut created = insert(&write, pepper, generate()?, now).await?;
@@ -48,9 +46,14 @@ pub(super) async fn insert(
     let owner = ServiceUserName::root();
     let name = KeyName { owner: owner.clone(), id: secret.key_id() };
     let key = Key::create(name, new_root_key()?, None, now)?;
-    let slot = write.free_slot(&owner, now).await?.ok_or(Refusal::KeyLimit { owner, rotating: false })?;
+    let taken = taken_slots(write, &owner).await?;
+    let slot = write.free_slot(&owner, taken, now).await?.ok_or(Refusal::KeyLimit { owner, rotating: false })?;
     write.insert_key(&key, slot, &pepper.digest(secret.presented()), pepper.id()).await?;
     Ok(Created { key, secret })
+}
+
+async fn taken_slots(write: &Write, root: &ServiceUserName) -> Result<TakenSlots, AuthorityError> {
+    Ok(write.taken_slots(root).await?.ok_or_else(|| Refusal::NotFound(Resource::service_user(root)))?)
 }
 
 async fn revoke_oldest(write: &Write, root: &ServiceUserName, now: Time) -> Result<(), AuthorityError> {

@@ -1,7 +1,7 @@
 //! Use case: rotate a key.
 
 use crate::domain::{
-    Revision,
+    Refusal, Revision,
     ids::{KeyId, KeyName},
     key::Key,
     notification::Notification,
@@ -77,7 +77,9 @@ impl Authority {
         write.settle_warnings([&name], call.now).await?;
         write.notify(&[Notification::rotated(&predecessor, secret.key_id(), call.now)]).await?;
         let mut created = Created { key: successor, secret };
-        self.insert_key(&write, &created, true, call.now).await?;
+        let owner = &name.owner;
+        let taken = write.taken_slots(owner).await?.ok_or_else(|| Refusal::NotFound(Resource::service_user(owner)))?;
+        self.insert_key(&write, &created, taken, true, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
             write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;

@@ -24,21 +24,26 @@ use super::{
     write,
 };
 
-const LOOK_ON_SQLITE: &str = "SELECT value,
-    (SELECT token FROM revision_token WHERE revision_token.revision = value) AS token,
-    (SELECT token FROM revision_token WHERE revision_token.revision = $1) AS seen_token,
-    (SELECT max(newest) FROM (SELECT max(revision) AS newest FROM tenant
-        UNION ALL SELECT max(revision) FROM service_user) AS owner) AS owners
-    FROM revision WHERE id = 1";
+/// The question of a look, with what only one engine answers.
+macro_rules! look {
+    ($more:literal) => {
+        concat!(
+            "SELECT value,
+            (SELECT token FROM revision_token WHERE revision_token.revision = value) AS token,
+            (SELECT token FROM revision_token WHERE revision_token.revision = $1) AS seen_token,
+            (SELECT max(newest) FROM (SELECT max(revision) AS newest FROM tenant
+                UNION ALL SELECT max(revision) FROM service_user) AS owner) AS owners",
+            $more,
+            " FROM revision WHERE id = 1"
+        )
+    };
+}
 
-const LOOK_ON_POSTGRES: &str = "SELECT value,
-    (SELECT token FROM revision_token WHERE revision_token.revision = value) AS token,
-    (SELECT token FROM revision_token WHERE revision_token.revision = $1) AS seen_token,
-    (SELECT max(newest) FROM (SELECT max(revision) AS newest FROM tenant
-        UNION ALL SELECT max(revision) FROM service_user) AS owner) AS owners,
-    clock_timestamp() AS database_time, pg_is_in_recovery() AS standby,
-    current_setting('transaction_read_only')::boolean AS read_only
-    FROM revision WHERE id = 1";
+const LOOK_ON_SQLITE: &str = look!("");
+const LOOK_ON_POSTGRES: &str = look!(
+    ", clock_timestamp() AS database_time, pg_is_in_recovery() AS standby,
+    current_setting('transaction_read_only')::boolean AS read_only"
+);
 
 /// Reads what changed. Cheap to clone; the clones share one connection.
 #[derive(Clone)]

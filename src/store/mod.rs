@@ -56,7 +56,7 @@ pub use notifications::NotificationFilter;
 pub use purge::Purged;
 pub use replays::Replay;
 pub use replicas::{LiveReplica, Replicas};
-pub use slots::Slot;
+pub use slots::{Slot, TakenSlots};
 pub use subscribers::SubscriberPage;
 pub use target::{PostgresSettings, Target};
 pub use warned_keys::{Due, Ends, WarnedCursor, WarnedKey, WarnedPage};

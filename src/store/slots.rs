@@ -3,15 +3,11 @@
 //! Expiry is computed, so a key that has expired still holds its slot until somebody needs it; then it is recorded as
 //! EXPIRED and gives the slot back. An expired key never blocks a create.
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ConnectionTrait, Statement};
 
 use crate::domain::{Time, ids::ServiceUserName, limits};
 
-use super::{
-    StoreError, Write,
-    entity::api_key::{Column, Entity},
-    row,
-};
+use super::{StoreError, Write, error::within};
 
 /// A place for a live key of a service user: 0 to 9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +19,40 @@ impl Slot {
     }
 }
 
+/// The places that live keys of a service user occupy, and expired ones whose end isn't recorded yet.
+pub struct TakenSlots(Vec<i16>);
+
+impl TakenSlots {
+    fn lowest_free(&self) -> Option<Slot> {
+        let all = 0..i16::try_from(limits::LIVE_KEYS).unwrap_or(0);
+        all.into_iter().find(|slot| !self.0.contains(slot)).map(Slot)
+    }
+}
+
+/// One question instead of two, because every other writer waits meanwhile: a service user without keys is one row.
+const TAKEN: &str = "SELECT api_key.slot AS slot FROM service_user
+    LEFT JOIN api_key ON api_key.tenant_id = service_user.tenant_id
+        AND api_key.service_user_id = service_user.id AND api_key.slot IS NOT NULL
+    WHERE service_user.tenant_id = $1 AND service_user.id = $2 AND service_user.delete_time IS NULL";
+
 impl Write {
-    /// The lowest free slot of a service user; `None` when ten keys are live at `now`.
-    pub async fn free_slot(&self, owner: &ServiceUserName, now: Time) -> Result<Option<Slot>, StoreError> {
-        if let Some(slot) = self.unoccupied_slot(owner).await? {
+    /// The slots of a service user that are taken; `None` when there is no such service user, or it is deleted.
+    pub async fn taken_slots(&self, owner: &ServiceUserName) -> Result<Option<TakenSlots>, StoreError> {
+        let values = [owner.tenant.as_str().into(), owner.id.as_str().into()];
+        let statement = Statement::from_sql_and_values(self.transaction.get_database_backend(), TAKEN, values);
+        let rows = within(self.transaction.query_all_raw(statement)).await?;
+        let slots: Vec<Option<i16>> = rows.iter().map(|row| row.try_get("", "slot")).collect::<Result<_, _>>()?;
+        Ok((!slots.is_empty()).then(|| TakenSlots(slots.into_iter().flatten().collect())))
+    }
+
+    /// The lowest slot that isn't taken; `None` when ten keys are live at `now`.
+    pub async fn free_slot(
+        &self,
+        owner: &ServiceUserName,
+        taken: TakenSlots,
+        now: Time,
+    ) -> Result<Option<Slot>, StoreError> {
+        if let Some(slot) = taken.lowest_free() {
             return Ok(Some(slot));
         }
         let ended = self.unrecorded_ends(Some(owner), now).await?;
@@ -34,18 +60,6 @@ impl Write {
             return Ok(None);
         }
         self.record_ends(&ended, now).await?;
-        self.unoccupied_slot(owner).await
-    }
-
-    async fn unoccupied_slot(&self, owner: &ServiceUserName) -> Result<Option<Slot>, StoreError> {
-        let query = Entity::find()
-            .filter(Column::TenantId.eq(owner.tenant.as_str()))
-            .filter(Column::ServiceUserId.eq(owner.id.as_str()))
-            .filter(Column::Slot.is_not_null())
-            .order_by_asc(Column::Slot);
-        let rows = row::fetch(&self.transaction, query).await?;
-        let taken: Vec<i16> = rows.iter().map(|row| row.try_get("", "slot")).collect::<Result<_, _>>()?;
-        let all = 0..i16::try_from(limits::LIVE_KEYS).unwrap_or(0);
-        Ok(all.into_iter().find(|slot| !taken.contains(slot)).map(Slot))
+        Ok(self.taken_slots(owner).await?.and_then(|taken| taken.lowest_free()))
     }
 }

@@ -78,7 +78,8 @@ impl Database {
     /// Makes a key the way a use case does. `false` at the limit.
     pub(super) async fn create(&self, key: &Key) -> Result<bool, StoreError> {
         let write = self.store.write().await?;
-        let Some(slot) = write.free_slot(&key.name.owner, key.create_time).await? else { return Ok(false) };
+        let taken = write.taken_slots(&key.name.owner).await?.expect("its owner");
+        let Some(slot) = write.free_slot(&key.name.owner, taken, key.create_time).await? else { return Ok(false) };
         write.insert_key(key, slot, &digest(key.name.id), pepper().id()).await?;
         let event = event(&write);
         write.commit(event).await.map(|_| true)
