@@ -70,6 +70,8 @@ pub const HEADER_BYTES: u32 = 16 << 10;
 pub const VERIFY_DEADLINE: Duration = Duration::from_millis(250);
 /// Questions of one VerifyStream that are judged ahead of the answers that were read; then the stream waits.
 pub const STREAM_IN_FLIGHT: usize = 256;
+/// Questions of one VerifyStream that are read before the first of them is judged.
+pub const STREAM_READ_AHEAD: usize = 32;
 /// How often a stream's caller is judged again: at least once a second is promised, also when this is late.
 pub const CALLER_CHECK: Duration = Duration::from_millis(500);
 /// Revocations that are remembered for watchers that come back.
@@ -295,6 +297,8 @@ pub const EXPIRY_BATCH: u64 = 500;
 pub const EXPIRY_BATCHES: usize = 200;
 /// A key's last use is written at most this often.
 pub const USAGE_INTERVAL: Span = Span::minutes(5);
+/// Many last uses that are due at once are written within this time.
+pub const USAGE_SPREAD: Duration = Duration::from_secs(120);
 /// Last uses written by one statement.
 pub const USAGE_BATCH: usize = 500;
 

@@ -2,14 +2,15 @@
 //!
 //! A VALID verdict moves an atomic of its key; only the first one after a write takes a lock, to get in line. What is in
 //! line is written in batches as bookkeeping, beside the key's own row: at most every 5 minutes a key in each replica, and
-//! once more at the end. So a use that isn't written yet is 5 minutes old at most, and that much is lost by a crash.
+//! once more at the end. So a use that isn't written yet is 5 minutes old at most, 7 when the batches are many, and that much is
+//! lost by a crash.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::Clock;
 use crate::domain::{Time, ids::KeyId, limits};
@@ -19,6 +20,8 @@ use super::record::Record;
 
 /// How often it is looked whose last use is due.
 const LOOK: Duration = Duration::from_secs(10);
+/// Between two batches.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// A use this soon after another one isn't noted, in microseconds: last uses are exact to a second.
 const PRECISION: i64 = 1_000_000;
 /// Before the earliest time there is.
@@ -88,7 +91,7 @@ type Line = HashMap<KeyId, Record>;
 pub struct Usage {
     store: Store,
     clock: Clock,
-    /// Got in line since the last look. No longer than there are keys, as each is in line once.
+    /// Got in line since the last look. No longer than there are records, as each is in line once.
     noted: Mutex<Vec<Record>>,
     /// In line, those too that were written less than 5 minutes ago. Locked by whoever writes, one at a time.
     line: tokio::sync::Mutex<Line>,
@@ -108,29 +111,42 @@ impl Usage {
         }
     }
 
-    /// Looks every 10 s and writes what is due, for ever.
+    /// Looks every 10 s and writes what is due, for ever. Many batches are spread over two minutes at most: each of them keeps
+    /// other writers waiting, and the database's disk busy.
     pub async fn run(&self) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
-            self.write_due().await;
+            let due = self.due().await;
+            let batches = due.chunks(limits::USAGE_BATCH);
+            let count = u32::try_from(batches.len()).unwrap_or(u32::MAX).max(1);
+            let pause = LONGEST_PAUSE.min(limits::USAGE_SPREAD / count);
+            for batch in batches {
+                if !self.write_batch(batch).await {
+                    break;
+                }
+                sleep(pause).await;
+            }
         }
     }
 
     /// Writes the last uses of keys that were never written, or 5 minutes ago or earlier.
     pub async fn write_due(&self) {
-        let now = self.clock.now();
-        self.write(now, |last_use| last_use.is_due(now)).await;
+        self.write(&self.due().await).await;
     }
 
     /// Writes everything in line: for the end.
     pub async fn write_all(&self) {
-        self.write(self.clock.now(), |_| true).await;
+        self.write(&self.in_line(|_| true).await).await;
     }
 
-    /// What can't be written stays in line for the next look.
-    async fn write(&self, now: Time, is_wanted: impl Fn(&LastUse) -> bool) {
+    async fn due(&self) -> Vec<KeyId> {
+        let now = self.clock.now();
+        self.in_line(|last_use| last_use.is_due(now)).await
+    }
+
+    async fn in_line(&self, is_wanted: impl Fn(&LastUse) -> bool) -> Vec<KeyId> {
         let mut line = self.line.lock().await;
         let noted = std::mem::take(&mut *self.noted.lock());
         for key in noted {
@@ -139,21 +155,34 @@ impl Usage {
                 replaced.last_use().in_line.store(false, Ordering::SeqCst);
             }
         }
-        let wanted: Vec<KeyId> = line.iter().filter(|(_, key)| is_wanted(key.last_use())).map(|(id, _)| *id).collect();
-        for batch in wanted.chunks(limits::USAGE_BATCH) {
-            if let Err(error) = self.write_batch(&mut line, batch, now).await {
-                tracing::warn!(%error, waiting = line.len(), "last uses of keys could not be written; tried again soon");
+        line.iter().filter(|(_, key)| is_wanted(key.last_use())).map(|(id, _)| *id).collect()
+    }
+
+    async fn write(&self, ids: &[KeyId]) {
+        for batch in ids.chunks(limits::USAGE_BATCH) {
+            if !self.write_batch(batch).await {
                 return;
             }
         }
     }
 
-    async fn write_batch(&self, line: &mut Line, ids: &[KeyId], now: Time) -> Result<(), StoreError> {
+    /// Answers whether it went well. What can't be written stays in line for the next look.
+    async fn write_batch(&self, ids: &[KeyId]) -> bool {
+        let mut line = self.line.lock().await;
+        let written = self.try_write_batch(&mut line, ids).await;
+        if let Err(error) = &written {
+            tracing::warn!(%error, waiting = line.len(), "last uses of keys could not be written; tried again soon");
+        }
+        written.is_ok()
+    }
+
+    async fn try_write_batch(&self, line: &mut Line, ids: &[KeyId]) -> Result<(), StoreError> {
         let bookkeeping = self.store.bookkeeping().await?;
         let use_of = |id: &KeyId| line.get(id).and_then(|key| key.last_use().take()).map(|time| (*id, time));
         let uses: Vec<_> = ids.iter().filter_map(use_of).collect();
         bookkeeping.write_last_uses(&uses).await?;
         bookkeeping.commit().await?;
+        let now = self.clock.now();
         for key in ids.iter().filter_map(|id| line.remove(id)) {
             key.last_use().set_written(now);
         }
