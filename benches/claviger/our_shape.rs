@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use clap::Args;
 use futures_util::FutureExt;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
+use tonic::body::Body;
 use tonic::service::Routes;
 
 use claviger::authority::Authority;
@@ -54,6 +55,12 @@ struct Empty {
 }
 
 impl FastLane for Empty {
+    fn announce(&self, _message: &[u8]) {}
+
+    async fn verify_stream(&self, _request: http::Request<Incoming>) -> http::Response<Body> {
+        Status::unimplemented("nobody asks for it").into_http()
+    }
+
     async fn verify(&self, opening: Opening<'_>, _request: &VerifyRequest) -> Result<Bytes, Status> {
         self.gate.admit_verification(opening, "claviger.v1.VerificationService/Verify").await?;
         self.tally.count(&Ok(Verdict::Valid));

@@ -19,12 +19,13 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
+use crate::domain::limits;
+
 use super::{
     caller::PeerAddress,
     fast_lane::{self, Answer, FastCall, FastLane},
     layers::{self, Services},
 };
-use crate::domain::limits;
 
 /// What every HTTP/2 client sends first (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -106,7 +107,7 @@ fn answer<S: FastLane>(
             drop(busy);
             Ok(answer)
         };
-        return fast_lane::answer(Arc::clone(&services.fast_lane), call, peer, request).map(ended).left_future();
+        return fast_lane::answer(Arc::clone(services), call, peer, request).map(ended).left_future();
     }
     request.extensions_mut().insert(peer);
     let routed = layers::route(Arc::clone(services), request);

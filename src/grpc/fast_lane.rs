@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::{FutureExt, poll};
@@ -27,7 +27,8 @@ use crate::telemetry;
 
 use super::{
     caller::{Opening, PeerAddress},
-    layers, status,
+    layers::{self, Services},
+    status,
 };
 
 /// What goes before a message: whether it is compressed, and its length (gRPC over HTTP/2, "Length-Prefixed-Message").
@@ -37,6 +38,9 @@ const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Answers these two calls; everything else is tonic's.
 pub trait FastLane: Clone + Send + Sync + 'static {
+    /// Hears that a Verify with this message will be asked soon: as it arrived, and perhaps no message at all.
+    fn announce(&self, message: &[u8]);
+
     /// Answers Verify with a message that was [framed].
     fn verify(
         &self,
@@ -50,6 +54,9 @@ pub trait FastLane: Clone + Send + Sync + 'static {
         opening: Opening<'_>,
         request: &BatchVerifyRequest,
     ) -> impl Future<Output = Result<Bytes, Status>> + Send;
+
+    /// Answers VerifyStream: by tonic, but for how messages are written.
+    fn verify_stream(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// A call that has this road.
@@ -62,11 +69,8 @@ pub(super) enum FastCall {
 impl FastCall {
     /// The call of this path.
     pub(super) fn at(path: &str) -> Option<Self> {
-        match path {
-            "/claviger.v1.VerificationService/Verify" => Some(Self::Verify),
-            "/claviger.v1.VerificationService/BatchVerify" => Some(Self::BatchVerify),
-            _ => None,
-        }
+        let method = path.strip_prefix('/')?;
+        [Self::Verify, Self::BatchVerify].into_iter().find(|call| call.method() == method)
     }
 
     /// Its full name.
@@ -91,13 +95,17 @@ pub fn framed(expected: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 
 /// Answers a call.
 pub(super) fn answer<S: FastLane>(
-    service: Arc<S>,
+    services: Arc<Services<S>>,
     call: FastCall,
     peer: PeerAddress,
     request: Request<Incoming>,
 ) -> impl Future<Output = Response<Answer>> + Send {
     // Taken apart out here: whatever an async function moves, its future holds twice.
     let (head, mut body) = request.into_parts();
+    let first = arrived(&mut body);
+    if call == FastCall::Verify {
+        services.fast_lane.announce(first.get(PREFIX..).unwrap_or_default());
+    }
     async move {
         if let Some(refusal) = layers::refuse_other_than_grpc(&head.method, &head.headers) {
             return refusal.map(Answer::Other);
@@ -107,8 +115,10 @@ pub(super) fn answer<S: FastLane>(
         let span = telemetry::call_span(call.method(), request_id, &head.headers);
         let started = (!span.is_none()).then(Instant::now);
         let opening = Opening { headers: &head.headers, address: Some(fold_address(peer.0.ip())), request_id };
-        let judging =
-            pin!(AssertUnwindSafe(judge(&*service, call, opening, &mut body).instrument(span.clone())).catch_unwind());
+        let judging = pin!(
+            AssertUnwindSafe(judge(&services.fast_lane, call, opening, first, &mut body).instrument(span.clone()))
+                .catch_unwind()
+        );
         let mut response = match in_time(deadline(&head), judging).await {
             Ok(Ok(Ok(message))) => whole(message),
             Ok(Ok(Err(status))) => refused(status),
@@ -141,9 +151,10 @@ async fn judge<S: FastLane>(
     service: &S,
     call: FastCall,
     opening: Opening<'_>,
+    first: Bytes,
     body: &mut Incoming,
 ) -> Result<Bytes, Status> {
-    let message = read(body).await?;
+    let message = read(first, body).await?;
     match call {
         FastCall::Verify => service.verify(opening, &decode(message)?).await,
         FastCall::BatchVerify => Box::pin(service.batch_verify(opening, &decode(message)?)).await,
@@ -154,10 +165,19 @@ fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
     M::decode(message).map_err(|_| status::message_invalid())
 }
 
-/// Reads the one message of a call.
-async fn read(body: &mut Incoming) -> Result<Bytes, Status> {
-    // Nearly always it comes in one piece.
-    let (mut first, mut rest) = (Bytes::new(), Vec::new());
+/// What has arrived together with the call's head; nearly always that is the whole message. Every call of a burst comes here
+/// before the first of them is answered.
+fn arrived(body: &mut Incoming) -> Bytes {
+    match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+        // Whoever reads on learns what it is.
+        Poll::Ready(Some(Err(_)) | None) | Poll::Pending => Bytes::new(),
+    }
+}
+
+/// Reads the one message of a call, which begins with `first`.
+async fn read(mut first: Bytes, body: &mut Incoming) -> Result<Bytes, Status> {
+    let mut rest = Vec::new();
     while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
         // Trailers say nothing to us.
         let Ok(data) = frame.into_data() else { continue };

@@ -24,6 +24,7 @@ use super::{caller::RequestId, fast_lane::FastLane, methods, status};
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIMEOUT: &str = "grpc-timeout";
 const RUN_WARNINGS: &str = "/claviger.v1.NotificationService/RunWarnings";
+const VERIFY_STREAM: &str = "/claviger.v1.VerificationService/VerifyStream";
 const VERIFICATION: &str = "/claviger.v1.VerificationService/";
 
 /// Everything that can be called. One for each core.
@@ -31,7 +32,7 @@ const VERIFICATION: &str = "/claviger.v1.VerificationService/";
 pub struct Services<S> {
     routes: Routes,
     /// What has a road of its own.
-    pub(super) fast_lane: Arc<S>,
+    pub(super) fast_lane: S,
     /// Where calls go on that reach the database: whatever they do there, they don't keep a core from its connections.
     control_plane: Handle,
 }
@@ -40,12 +41,7 @@ impl<S: FastLane> Services<S> {
     /// Calls that reach the database go on in the runtime that this is called in.
     #[must_use]
     pub fn new(routes: Routes, fast_lane: S) -> Self {
-        Self { routes: routes.prepare(), fast_lane: Arc::new(fast_lane), control_plane: Handle::current() }
-    }
-
-    /// The same for another core: so that no two of them count references to one thing.
-    pub(super) fn for_another_core(&self) -> Self {
-        Self { fast_lane: Arc::new((*self.fast_lane).clone()), ..self.clone() }
+        Self { routes: routes.prepare(), fast_lane, control_plane: Handle::current() }
     }
 }
 
@@ -61,13 +57,18 @@ pub(super) async fn route<S: FastLane>(services: Arc<Services<S>>, mut request: 
     let span = telemetry::call_span(method, &id, request.headers());
     let started = tokio::time::Instant::now();
     let deadline = deadline(path, request.headers());
-    let mut routes = services.routes.clone();
-    let answering = async move { routes.call(request).await.unwrap_or_else(|never| match never {}) };
+    let control_plane = services.control_plane.clone();
+    let answering = async move {
+        if request.uri().path() == VERIFY_STREAM {
+            return services.fast_lane.verify_stream(request).await;
+        }
+        services.routes.clone().call(request).await.unwrap_or_else(|never| match never {})
+    };
     let answering = AssertUnwindSafe(answering).catch_unwind().instrument(span.clone());
     let answered = if data_plane {
         tokio::time::timeout(deadline, answering).await
     } else {
-        let answering = AbortOnDropHandle::new(services.control_plane.spawn(answering));
+        let answering = AbortOnDropHandle::new(control_plane.spawn(answering));
         tokio::time::timeout(deadline, answering.map(|ended| ended.unwrap_or_else(|error| Err(Box::new(error))))).await
     };
     let mut response = match answered {

@@ -19,6 +19,7 @@ pub mod status;
 pub mod stream_end;
 pub mod streams;
 pub mod tenants;
+pub mod told;
 pub mod user_groups;
 pub mod verification;
 pub mod watch;

@@ -1,21 +1,33 @@
 //! VerificationService.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-use hyper::body::Bytes;
+use futures_util::{
+    FutureExt, Stream,
+    future::{BoxFuture, join_all},
+};
+use hyper::body::{Bytes, Incoming};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::server::{Grpc, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::clock::Moment;
 use crate::domain::{Refusal, limits, refusal::FieldViolation};
 use crate::proto::v1::{
     BatchVerifyRequest, BatchVerifyResponse, BatchVerifyResult, VerifyRequest, VerifyResponse, VerifyStreamRequest,
-    WatchRevocationsRequest, batch_verify_result::Result as BatchItem,
+    VerifyStreamResponse, WatchRevocationsRequest, batch_verify_result::Result as BatchItem,
     verification_service_server::VerificationService,
 };
-use crate::verify::{Answer, NoVerdict, Verifier, record::Record, tally::Tally, verdict::Question};
+use crate::verify::{
+    Answer, NoVerdict, Verifier,
+    lookahead::{self, Lookahead},
+    record::Record,
+    tally::Tally,
+    verdict::Question,
+};
 
 use super::{
     caller::{Admitted, Gate, Opening},
@@ -24,6 +36,7 @@ use super::{
     status,
     stream_end::StreamEnd,
     streams::Answers,
+    told::{Told, ToldCodec},
     watch::{Messages, Watches},
 };
 
@@ -33,7 +46,10 @@ pub type Judged = Result<Answer, Status>;
 /// Longer than most answers, so that most are written without moving.
 const ANSWER_BYTES: usize = 384;
 
-/// The service. Cheap to clone. Verify and BatchVerify have a road of their own, and never come to tonic's.
+/// How a VerifyRequest begins: the key of its first field, a text.
+const SECRET: u8 = 0x0a;
+
+/// The service. Cheap to clone. All but WatchRevocations have a road of their own, and never come to tonic's.
 #[derive(Clone)]
 pub struct Verification {
     gate: Gate,
@@ -41,6 +57,8 @@ pub struct Verification {
     tally: Arc<Tally>,
     watches: Watches,
     leaving: CancellationToken,
+    /// Of the calls of Verify that one core has.
+    lookahead: Lookahead,
 }
 
 impl Verification {
@@ -53,7 +71,7 @@ impl Verification {
         watches: Watches,
         leaving: CancellationToken,
     ) -> Self {
-        Self { gate, verifier, tally, watches, leaving }
+        Self { gate, verifier, tally, watches, leaving, lookahead: Lookahead::default() }
     }
 
     /// As [`judge`](Self::judge), for whoever can't wait: answers when memory alone can. `None`: ask there.
@@ -63,6 +81,11 @@ impl Verification {
             Err(refusal) => return Some(Err(status::from_refusal(&refusal))),
         };
         self.verifier.verify_now(&request.secret, &question, arrival).map(|answer| self.counted(answer))
+    }
+
+    /// Announces a question that will be judged soon.
+    pub fn announce(&self, request: &VerifyRequest, lookahead: &Lookahead) {
+        self.verifier.announce(&request.secret, lookahead);
     }
 
     /// Judges one question, which came at `arrival`.
@@ -88,6 +111,14 @@ impl Verification {
 }
 
 impl FastLane for Verification {
+    fn announce(&self, message: &[u8]) {
+        // Unless somebody writes the fields in an unusual order, the secret comes first.
+        let [SECRET, length, rest @ ..] = message else { return };
+        if let Some(secret) = rest.get(..usize::from(*length)).and_then(|text| str::from_utf8(text).ok()) {
+            self.verifier.announce(secret, &self.lookahead);
+        }
+    }
+
     async fn verify(&self, opening: Opening<'_>, request: &VerifyRequest) -> Result<Bytes, Status> {
         let Admitted { caller, arrival } = self.gate.admit_verification(opening, FastCall::Verify.method()).await?;
         let answer = self.judge(&caller, request, arrival).await?;
@@ -99,7 +130,17 @@ impl FastLane for Verification {
             self.gate.admit_verification(opening, FastCall::BatchVerify.method()).await?;
         let requests = &request.requests;
         check_count(requests.len()).map_err(|refusal| status::from_refusal(&refusal))?;
-        let mut judged: Vec<_> = requests.iter().map(|request| self.judge_now(&caller, request, arrival)).collect();
+        let lookahead = Lookahead::default();
+        let mut announced = requests.iter();
+        let mut announce = |count| {
+            announced.by_ref().take(count).for_each(|next| self.verifier.announce(&next.secret, &lookahead));
+        };
+        announce(lookahead::DEPTH);
+        let judge = |request| {
+            announce(1);
+            self.judge_now(&caller, request, arrival)
+        };
+        let mut judged: Vec<_> = requests.iter().map(judge).collect();
         // All at once, so that secrets which need a refresh share one.
         let waiting = judged.iter_mut().zip(requests).filter(|(judged, _)| judged.is_none());
         join_all(waiting.map(async |(judged, request)| *judged = Some(self.judge(&caller, request, arrival).await)))
@@ -107,18 +148,41 @@ impl FastLane for Verification {
         let judged = judged.into_iter().flatten().zip(requests);
         Ok(framed(requests.len() * ANSWER_BYTES, |bytes| write_results(judged, bytes)))
     }
+
+    async fn verify_stream(&self, request: http::Request<Incoming>) -> http::Response<Body> {
+        let mut server =
+            Grpc::new(ToldCodec::default()).apply_max_message_size_config(Some(limits::LARGE_MESSAGE_BYTES), None);
+        server.streaming(self.clone(), request).await
+    }
 }
 
 fn write_results<'a>(judged: impl Iterator<Item = (Judged, &'a VerifyRequest)>, bytes: &mut Vec<u8>) {
     let mut scratch = Vec::with_capacity(ANSWER_BYTES);
     for (judged, request) in judged {
         match judged {
-            Ok(answer) => verification::encode_result(&answer, &request.secret, &mut scratch, bytes),
+            Ok(answer) => verification::encode_batch_result(&answer, &request.secret, &mut scratch, bytes),
             Err(status) => {
                 let result = Some(BatchItem::Error(rpc_status(&status)));
                 prost::encoding::message::encode(1, &BatchVerifyResult { result }, bytes);
             }
         }
+    }
+}
+
+impl StreamingService<VerifyStreamRequest> for Verification {
+    type Response = Told;
+    type ResponseStream = Answers;
+    type Future = BoxFuture<'static, Result<Response<Answers>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<VerifyStreamRequest>>) -> Self::Future {
+        let service = self.clone();
+        async move {
+            let method = "claviger.v1.VerificationService/VerifyStream";
+            let Admitted { caller, .. } = service.admit(&request, method).await?;
+            let end = StreamEnd::of(&service.gate, &request, method, &service.leaving);
+            Ok(Response::new(Answers::new(service, caller, request.into_inner(), end)))
+        }
+        .boxed()
     }
 }
 
@@ -135,16 +199,13 @@ impl VerificationService for Verification {
         Err(status::method_unknown())
     }
 
-    type VerifyStreamStream = Answers;
+    type VerifyStreamStream = Pin<Box<dyn Stream<Item = Result<VerifyStreamResponse, Status>> + Send>>;
 
     async fn verify_stream(
         &self,
-        request: Request<Streaming<VerifyStreamRequest>>,
+        _request: Request<Streaming<VerifyStreamRequest>>,
     ) -> Result<Response<Self::VerifyStreamStream>, Status> {
-        let method = "claviger.v1.VerificationService/VerifyStream";
-        let Admitted { caller, .. } = self.admit(&request, method).await?;
-        let end = StreamEnd::of(&self.gate, &request, method, &self.leaving);
-        Ok(Response::new(Answers::new(self.clone(), caller, request.into_inner(), end)))
+        Err(status::method_unknown())
     }
 
     type WatchRevocationsStream = Messages;

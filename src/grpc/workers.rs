@@ -37,7 +37,7 @@ impl Workers {
     /// references to the same.
     pub(super) fn start<S: FastLane>(services: &Services<S>, stop: &CancellationToken) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self((0..cores).filter_map(|core| Worker::start(core, services.for_another_core(), stop.clone())).collect())
+        Self((0..cores).filter_map(|core| Worker::start(core, services.clone(), stop.clone())).collect())
     }
 
     /// Gives a connection to whoever has the fewest.

@@ -1,5 +1,7 @@
 //! From the feed into a mirror: owners before keys, page by page.
 
+use futures_util::{FutureExt, future::BoxFuture};
+
 use crate::domain::{
     Revision, Span,
     ids::{KeyId, ServiceUserName, TenantId},
@@ -11,6 +13,9 @@ use crate::store::{Cursor, Feed, FeedRow, StoreError, is_last_page};
 use super::history::Seen;
 use super::mirror::Mirror;
 use super::revocation::Revocation;
+
+/// Reads the rows of one kind that follow.
+type NextPage<T> = for<'a> fn(&'a Feed, &'a Cursor) -> BoxFuture<'a, Result<Vec<FeedRow<T>>, StoreError>>;
 
 /// Takes rows of the feed into a mirror.
 pub(super) struct Intake<'a> {
@@ -33,60 +38,39 @@ impl Intake<'_> {
     pub(super) async fn follow(&mut self, position: Revision, owners: Revision) -> Result<(), StoreError> {
         let (mut tenants, mut service_users) = (Vec::new(), Vec::new());
         if owners > position {
-            tenants = self.follow_tenants(position).await?;
-            service_users = self.follow_service_users(position).await?;
+            let take = |intake: &mut Self, row: FeedRow<Tenant>| {
+                let comes_back = row.content.as_ref().is_ok_and(|tenant| intake.mirror.brings_tenant_back(tenant));
+                if comes_back { tenants.push(row) } else { intake.put_tenant(row) }
+            };
+            self.follow_pages(position, |feed, after| feed.tenants(after).boxed(), take).await?;
+            let take = |intake: &mut Self, row: FeedRow<ServiceUser>| {
+                let comes_back = row.content.as_ref().is_ok_and(|user| intake.mirror.brings_service_user_back(user));
+                if comes_back { service_users.push(row) } else { intake.put_service_user(row) }
+            };
+            self.follow_pages(position, |feed, after| feed.service_users(after).boxed(), take).await?;
         }
-        let mut cursor = Cursor::start_after(position);
-        loop {
-            let rows = self.feed.keys(&cursor).await?;
-            let Some(last) = rows.last() else { break };
-            cursor = Cursor::after(last);
-            self.check().await?;
-            let is_last = is_last_page(&rows);
-            rows.into_iter().for_each(|row| self.put_key(row));
-            if is_last {
-                break;
-            }
-        }
+        self.follow_pages(position, |feed, after| feed.keys(after).boxed(), Self::put_key).await?;
         tenants.into_iter().for_each(|row| self.put_tenant(row));
         service_users.into_iter().for_each(|row| self.put_service_user(row));
         Ok(())
     }
 
-    /// Answers those that come back.
-    async fn follow_tenants(&mut self, position: Revision) -> Result<Vec<FeedRow<Tenant>>, StoreError> {
-        let (mut back, mut cursor) = (Vec::new(), Cursor::start_after(position));
+    async fn follow_pages<T>(
+        &mut self,
+        position: Revision,
+        page: NextPage<T>,
+        mut take: impl FnMut(&mut Self, FeedRow<T>),
+    ) -> Result<(), StoreError> {
+        let mut cursor = Cursor::start_after(position);
         loop {
-            let rows = self.feed.tenants(&cursor).await?;
-            let Some(last) = rows.last() else { return Ok(back) };
+            let rows = page(self.feed, &cursor).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
             cursor = Cursor::after(last);
             self.check().await?;
             let is_last = is_last_page(&rows);
-            for row in rows {
-                let comes_back = row.content.as_ref().is_ok_and(|tenant| self.mirror.brings_tenant_back(tenant));
-                if comes_back { back.push(row) } else { self.put_tenant(row) }
-            }
+            rows.into_iter().for_each(|row| take(self, row));
             if is_last {
-                return Ok(back);
-            }
-        }
-    }
-
-    /// Answers those that come back.
-    async fn follow_service_users(&mut self, position: Revision) -> Result<Vec<FeedRow<ServiceUser>>, StoreError> {
-        let (mut back, mut cursor) = (Vec::new(), Cursor::start_after(position));
-        loop {
-            let rows = self.feed.service_users(&cursor).await?;
-            let Some(last) = rows.last() else { return Ok(back) };
-            cursor = Cursor::after(last);
-            self.check().await?;
-            let is_last = is_last_page(&rows);
-            for row in rows {
-                let comes_back = row.content.as_ref().is_ok_and(|user| self.mirror.brings_service_user_back(user));
-                if comes_back { back.push(row) } else { self.put_service_user(row) }
-            }
-            if is_last {
-                return Ok(back);
+                return Ok(());
             }
         }
     }

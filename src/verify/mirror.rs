@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 
 use crate::domain::{
@@ -24,6 +24,7 @@ use crate::domain::{
 use super::owners::{OwnerRow, OwnerStanding, Owners};
 use super::record::Record;
 use super::revocation::{Cause, KeyFacts, Revocation, Subject};
+use super::table::Table;
 use super::usage::LastUse;
 
 /// Parts of the map. A row locks one of them, so readers of the others never notice; and a part grows alone.
@@ -32,7 +33,7 @@ const PARTS: usize = 256;
 /// The copy.
 pub struct Mirror {
     peppers: Arc<Peppers>,
-    hasher: DefaultHashBuilder,
+    hasher: RandomState,
     parts: Box<[Part]>,
     /// Keys whose newest row can't be understood. None of them is in a part, or it is about to leave.
     unreadable: RwLock<HashMap<KeyId, Revision>>,
@@ -42,7 +43,7 @@ pub struct Mirror {
 /// On a cache line of its own, so that two cores at work in two parts don't disturb each other.
 #[derive(Default)]
 #[repr(align(64))]
-struct Part(RwLock<HashTable<Record>>);
+struct Part(RwLock<Table<Record>>);
 
 /// A key, and how its owners stood at the same moment: what one change brings back to life and another ends meanwhile is at
 /// no moment both.
@@ -69,7 +70,7 @@ impl Mirror {
     pub fn new(peppers: Arc<Peppers>) -> Self {
         Self {
             peppers,
-            hasher: DefaultHashBuilder::default(),
+            hasher: RandomState::default(),
             parts: (0..PARTS).map(|_| Part::default()).collect(),
             unreadable: RwLock::default(),
             owners: Mutex::default(),
@@ -91,6 +92,22 @@ impl Mirror {
         } else {
             LookUp::Found(found)
         }
+    }
+
+    /// Where a key is, or would be: for [`prefetch`](Self::prefetch) and [`peek`](Self::peek).
+    #[must_use]
+    pub fn place_of(&self, id: KeyId) -> u64 {
+        self.hash(id.to_bytes())
+    }
+
+    /// Fetches what says where the record at a place is into the core's cache, without waiting for it.
+    pub fn prefetch(&self, place: u64) {
+        self.part(place).read().prefetch(place);
+    }
+
+    /// Shows the record at a place.
+    pub fn peek(&self, place: u64, look: impl FnOnce(&Record)) {
+        self.part(place).read().find(place, |_| true).map(look);
     }
 
     /// Takes in a key, unless a newer row of it is in. Answers what an earlier VALID may be wrong for.
@@ -115,7 +132,7 @@ impl Mirror {
             }
             None => {
                 let new = Record::pack(key, pepper, owner, LastUse::default());
-                part.insert_unique(hash, new, |record| self.hash(record.id().to_bytes()));
+                part.insert(hash, new);
                 KeyFacts::of(key).revokes_unseen(key.is_edited)
             }
         };
@@ -238,17 +255,15 @@ impl Mirror {
     fn remove(&self, id: KeyId) {
         let bytes = id.to_bytes();
         let hash = self.hash(bytes);
-        if let Ok(entry) = self.part(hash).write().find_entry(hash, |record| record.is_of(bytes)) {
-            entry.remove();
-        }
+        self.part(hash).write().remove(hash, |record| record.is_of(bytes));
     }
 
     fn hash(&self, id: [u8; 16]) -> u64 {
         self.hasher.hash_one(id)
     }
 
-    /// The table itself tells entries apart by the highest and lowest bits of the hash, so the part goes by some between.
-    fn part(&self, hash: u64) -> &RwLock<HashTable<Record>> {
-        &self.parts[(hash >> 32) as usize % PARTS].0
+    /// The table goes by the highest bits of the hash, so the part goes by the lowest.
+    fn part(&self, hash: u64) -> &RwLock<Table<Record>> {
+        &self.parts[hash as usize % PARTS].0
     }
 }

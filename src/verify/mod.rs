@@ -7,6 +7,7 @@
 pub mod freshness;
 mod history;
 mod intake;
+pub mod lookahead;
 pub mod mirror;
 pub mod owners;
 pub mod position;
@@ -16,6 +17,7 @@ pub mod refresh;
 pub mod rehash;
 pub mod revocation;
 pub mod revocation_log;
+mod table;
 pub mod tally;
 pub mod usage;
 pub mod verdict;
@@ -33,6 +35,7 @@ use crate::domain::{
 };
 
 use freshness::Freshness;
+use lookahead::Lookahead;
 use mirror::{Found, LookUp, Mirror};
 use position::Position;
 use recogniser::Recogniser;
@@ -111,6 +114,11 @@ impl Verifier {
     ) -> Self {
         let freshness = Freshness::new(refresher.clone(), clock.clone(), staleness_bound);
         Self { mirror, refresher, peppers, rehash, usage, clock, freshness, recogniser }
+    }
+
+    /// Announces a text that will be judged soon.
+    pub fn announce(&self, text: &str, lookahead: &Lookahead) {
+        lookahead.announce(text, &self.mirror);
     }
 
     /// As [`verify`](Self::verify), for whoever can't wait: answers when memory alone can, with no lock held across anything.

@@ -2,8 +2,11 @@
 //! write to its cell, however many keys it has.
 
 use std::collections::HashMap;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+use prefetch_index::prefetch_index;
 
 use crate::domain::{
     Revision, Time,
@@ -88,6 +91,16 @@ impl TenantCell {
 }
 
 impl ServiceUserCell {
+    /// Fetches it into the core's cache, without waiting for it.
+    pub fn prefetch(&self) {
+        prefetch_index(from_ref(self), 0);
+    }
+
+    /// Fetches the text of its id into the core's cache, without waiting for it.
+    pub fn prefetch_text(&self) {
+        prefetch_index(self.name.id.as_str().as_bytes(), 0);
+    }
+
     /// Its full name.
     #[must_use]
     pub fn name(&self) -> &ServiceUserName {

@@ -8,13 +8,18 @@ use std::net::IpAddr;
 
 use claviger::clock::BootTime;
 use claviger::domain::{
+    Time,
+    key::expires_soon,
     limits,
     rights::Right,
     scope::{RequiredScope, Scope},
     secret::Secret,
 };
 use claviger::grpc::convert::verification;
-use claviger::proto::v1::{BatchVerifyResponse, BatchVerifyResult, batch_verify_result::Result as BatchItem};
+use claviger::proto::v1::{
+    BatchVerifyResponse, BatchVerifyResult, VerifyResponse, VerifyStreamResponse,
+    batch_verify_result::Result as BatchItem, verify_stream_response::Result as StreamItem,
+};
 use claviger::random;
 use claviger::verify::{
     Answer,
@@ -129,14 +134,47 @@ fn an_answer_written_by_hand_is_what_prost_writes() {
             },
             now: plain::time(0),
         };
-        let message = verification::write(&answer, secret.reveal());
+        let message = message(&answer, secret.reveal());
         let (mut bytes, mut scratch, mut results) = (Vec::new(), Vec::new(), Vec::new());
         verification::encode(&answer, secret.reveal(), &mut bytes);
         assert_eq!(bytes, message.encode_to_vec(), "case {case}: {message:?}");
-        verification::encode_result(&answer, secret.reveal(), &mut scratch, &mut results);
-        let result = Some(BatchItem::Response(message));
+        verification::encode_batch_result(&answer, secret.reveal(), &mut scratch, &mut results);
+        let result = Some(BatchItem::Response(message.clone()));
         let expected = BatchVerifyResponse { results: vec![BatchVerifyResult { result }] };
         assert_eq!(results, expected.encode_to_vec(), "case {case}");
+        let mut told = Vec::new();
+        verification::encode_result(&answer, secret.reveal(), &mut scratch, &mut told);
+        let expected = VerifyStreamResponse { result: Some(StreamItem::Response(message)) };
+        assert_eq!(told, expected.encode_to_vec(), "case {case}");
+    }
+}
+
+/// The answer as a message of prost's.
+fn message(answer: &Answer, presented: &str) -> VerifyResponse {
+    let timestamp = |time: Time| prost_types::Timestamp {
+        seconds: time.timestamp(),
+        nanos: time.timestamp_subsec_nanos().cast_signed(),
+    };
+    let declared = Verdict::ALL.iter().position(|verdict| *verdict == answer.verdict).expect("one of them");
+    let empty = VerifyResponse {
+        verdict: i32::try_from(declared).expect("few") + 1,
+        revision: answer.position.revision,
+        as_of: Some(timestamp(answer.position.as_of)),
+        ..VerifyResponse::default()
+    };
+    let Some(key) = &answer.key else { return empty };
+    let name = key.name();
+    assert_eq!(presented[4..26], name.id.to_string());
+    let expire_time = key.expire_time();
+    VerifyResponse {
+        key: name.to_string(),
+        service_user: name.owner.to_string(),
+        tenant: format!("tenants/{}", name.owner.tenant),
+        scopes: key.scopes().map(str::to_owned).collect(),
+        expire_time: expire_time.map(timestamp),
+        expiring_soon: expires_soon(expire_time, answer.now),
+        superseded_by: key.superseded_by().map_or_else(String::new, |id| name.owner.key(id).to_string()),
+        ..empty
     }
 }
 
