@@ -69,7 +69,7 @@ impl Authority {
         replay: Option<ReplayRequest>,
     ) -> Result<Changed<Created>, AuthorityError> {
         let owner = &created.key.name.owner;
-        let taken = write.taken_slots(owner).await?.ok_or_else(|| Refusal::NotFound(Resource::service_user(owner)))?;
+        let taken = taken_slots(&write, owner).await?;
         if let Some(replayed) = self.replay(&write, &call, replay.as_ref()).await? {
             let key = load(&write, &owner.key(replayed.key_id())).await?;
             return Ok(Changed::at(key.revision, Created { key, secret: replayed }));
@@ -222,6 +222,11 @@ impl Authority {
 pub(super) async fn load(write: &Write, name: &KeyName) -> Result<Key, AuthorityError> {
     let found = write.key(name).await?.filter(|key| key.delete_time.is_none());
     Ok(found.ok_or_else(|| Refusal::NotFound(Resource::key(name)))?)
+}
+
+/// The slots of a service user that is there.
+pub(super) async fn taken_slots(write: &Write, owner: &ServiceUserName) -> Result<TakenSlots, AuthorityError> {
+    Ok(write.taken_slots(owner).await?.ok_or_else(|| Refusal::NotFound(Resource::service_user(owner)))?)
 }
 
 async fn save(write: Write, call: &Call, transition: Transition) -> Result<Changed<Key>, AuthorityError> {

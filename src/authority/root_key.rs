@@ -6,16 +6,19 @@ use crate::domain::{
     ids::{KeyId, KeyName, ServiceUserName, TenantId},
     key::{Key, NewKey, Transition},
     pepper::Pepper,
-    refusal::Resource,
     rights::Right,
     scope::Scope,
     secret::Secret,
     text::{Description, DisplayName, RevokeReason},
 };
 use crate::random;
-use crate::store::{Store, TakenSlots, Write};
+use crate::store::{Store, Write};
 
-use super::{AuthorityError, call::own_event, keys::Created};
+use super::{
+    AuthorityError,
+    call::own_event,
+    keys::{Created, taken_slots},
+};
 
 /// Makes the secret of a root key.
 pub fn generate() -> Result<Secret, AuthorityError> {
@@ -50,10 +53,6 @@ pub(super) async fn insert(
     let slot = write.free_slot(&owner, taken, now).await?.ok_or(Refusal::KeyLimit { owner, rotating: false })?;
     write.insert_key(&key, slot, &pepper.digest(secret.presented()), pepper.id()).await?;
     Ok(Created { key, secret })
-}
-
-async fn taken_slots(write: &Write, root: &ServiceUserName) -> Result<TakenSlots, AuthorityError> {
-    Ok(write.taken_slots(root).await?.ok_or_else(|| Refusal::NotFound(Resource::service_user(root)))?)
 }
 
 async fn revoke_oldest(write: &Write, root: &ServiceUserName, now: Time) -> Result<(), AuthorityError> {

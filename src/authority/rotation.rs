@@ -1,7 +1,7 @@
 //! Use case: rotate a key.
 
 use crate::domain::{
-    Refusal, Revision,
+    Revision,
     ids::{KeyId, KeyName},
     key::Key,
     notification::Notification,
@@ -16,7 +16,7 @@ use crate::store::Write;
 use super::{
     Authority, AuthorityError, Changed,
     call::Call,
-    keys::{Created, load},
+    keys::{Created, load, taken_slots},
     replays::{ReplayRequest, replay_of},
 };
 
@@ -77,8 +77,7 @@ impl Authority {
         write.settle_warnings([&name], call.now).await?;
         write.notify(&[Notification::rotated(&predecessor, secret.key_id(), call.now)]).await?;
         let mut created = Created { key: successor, secret };
-        let owner = &name.owner;
-        let taken = write.taken_slots(owner).await?.ok_or_else(|| Refusal::NotFound(Resource::service_user(owner)))?;
+        let taken = taken_slots(&write, &name.owner).await?;
         self.insert_key(&write, &created, taken, true, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;

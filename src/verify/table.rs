@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// What is done to the table: with the entry `0`, whose hash is one of few, so that entries collide and wrap around.
+    /// What is done to the table, with entries whose hashes are few, so that they collide and wrap around.
     #[derive(Debug, Clone)]
     enum Deed {
         Insert(u16),
@@ -170,7 +170,8 @@ mod tests {
             for entry in 0..200 {
                 let found = table.find(hash_of(entry), |other| *other == entry);
                 prop_assert_eq!(found.is_some(), list.contains(&entry), "{}", entry);
-                prop_assert_eq!(table.find_mut(hash_of(entry), |other| *other == entry).copied(), list.contains(&entry).then_some(entry));
+                let found = table.find_mut(hash_of(entry), |other| *other == entry).copied();
+                prop_assert_eq!(found, list.contains(&entry).then_some(entry));
             }
             let mut all: Vec<u16> = table.iter().copied().collect();
             all.sort_unstable();

@@ -2,10 +2,10 @@
 //!
 //! A VALID verdict moves an atomic of its key; only the first one after a write takes a lock, to get in line. What is in
 //! line is written in batches as bookkeeping, beside the key's own row: at most every 5 minutes a key in each replica, and
-//! once more at the end. So a use that isn't written yet is 5 minutes old at most, 7 when the batches are many, and that much is
-//! lost by a crash.
+//! once more at the end. So a use that isn't written yet is 5 minutes old at most, 7 when the batches are many, and that
+//! much is lost by a crash.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::record::Record;
 
 /// How often it is looked whose last use is due.
 const LOOK: Duration = Duration::from_secs(10);
-/// Between two batches.
+/// Between two batches, however few they are.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// A use this soon after another one isn't noted, in microseconds: last uses are exact to a second.
 const PRECISION: i64 = 1_000_000;
@@ -32,7 +32,7 @@ const NEVER: i64 = i64::MIN;
 pub struct LastUse {
     /// Microseconds since the epoch.
     used: AtomicI64,
-    /// Whether it is in line to be written.
+    /// Whether its record is in line to be written.
     in_line: AtomicBool,
     /// When it was last written, in seconds since the epoch; 0 = never.
     written: AtomicU32,
@@ -68,32 +68,41 @@ impl LastUse {
         !self.in_line.load(Ordering::SeqCst) && !self.in_line.swap(true, Ordering::SeqCst)
     }
 
-    /// Leaves the line, and only then reads: a use that comes in between gets in line again.
-    fn take(&self) -> Option<Time> {
-        self.in_line.store(false, Ordering::SeqCst);
+    fn used(&self) -> Option<Time> {
         Time::from_timestamp_micros(self.used.load(Ordering::SeqCst))
+    }
+
+    /// What was used by then is written. Answers whether it stays in line, because of a use that came in between.
+    fn wrote(&self, used: Option<Time>, now: Time) -> bool {
+        // Rounded up: a second late rather than early.
+        self.written.store(u32::try_from(now.timestamp() + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
+        // Leaves the line, and only then reads: whoever notes a use meanwhile sees that it left, or is seen here.
+        self.in_line.store(false, Ordering::SeqCst);
+        self.used() > used && !self.in_line.swap(true, Ordering::SeqCst)
     }
 
     fn is_due(&self, now: Time) -> bool {
         let written = self.written.load(Ordering::Relaxed);
         written == 0 || now.timestamp() - i64::from(written) >= limits::USAGE_INTERVAL.num_seconds()
     }
-
-    fn set_written(&self, now: Time) {
-        // Rounded up: a second late rather than early.
-        self.written.store(u32::try_from(now.timestamp() + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
-    }
 }
 
-type Line = HashMap<KeyId, Record>;
+/// The keys whose last use isn't written. Each record is in line once; one that was replaced leaves when it is written.
+#[derive(Default)]
+struct Line {
+    /// Those too that were written less than 5 minutes ago.
+    waiting: Vec<Record>,
+    /// To be written now, from the end.
+    due: Vec<Record>,
+}
 
 /// Writes last uses. One for a process.
 pub struct Usage {
     store: Store,
     clock: Clock,
-    /// Got in line since the last look. No longer than there are records, as each is in line once.
+    /// Got in line since the last look.
     noted: Mutex<Vec<Record>>,
-    /// In line, those too that were written less than 5 minutes ago. Locked by whoever writes, one at a time.
+    /// Locked by whoever writes, one at a time.
     line: tokio::sync::Mutex<Line>,
 }
 
@@ -118,76 +127,77 @@ impl Usage {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
-            let due = self.due().await;
-            let batches = due.chunks(limits::USAGE_BATCH);
-            let count = u32::try_from(batches.len()).unwrap_or(u32::MAX).max(1);
-            let pause = LONGEST_PAUSE.min(limits::USAGE_SPREAD / count);
-            for batch in batches {
-                if !self.write_batch(batch).await {
-                    break;
-                }
-                sleep(pause).await;
-            }
+            let batches = u32::try_from(self.find_due().await.div_ceil(limits::USAGE_BATCH)).unwrap_or(u32::MAX);
+            self.write(LONGEST_PAUSE.min(limits::USAGE_SPREAD / batches.max(1))).await;
         }
     }
 
     /// Writes the last uses of keys that were never written, or 5 minutes ago or earlier.
     pub async fn write_due(&self) {
-        self.write(&self.due().await).await;
+        self.find_due().await;
+        self.write(Duration::ZERO).await;
     }
 
     /// Writes everything in line: for the end.
     pub async fn write_all(&self) {
-        self.write(&self.in_line(|_| true).await).await;
+        self.find(|_| true).await;
+        self.write(Duration::ZERO).await;
     }
 
-    async fn due(&self) -> Vec<KeyId> {
+    async fn find_due(&self) -> usize {
         let now = self.clock.now();
-        self.in_line(|last_use| last_use.is_due(now)).await
+        self.find(|last_use| last_use.is_due(now)).await
     }
 
-    async fn in_line(&self, is_wanted: impl Fn(&LastUse) -> bool) -> Vec<KeyId> {
+    /// Marks those in line that are to be written now, and answers how many they are.
+    async fn find(&self, is_wanted: impl Fn(&LastUse) -> bool) -> usize {
         let mut line = self.line.lock().await;
         let noted = std::mem::take(&mut *self.noted.lock());
-        for key in noted {
-            if let Some(replaced) = line.insert(key.id(), key) {
-                // Another record of the key; should that be the one in the mirror, its next use gets in line again.
-                replaced.last_use().in_line.store(false, Ordering::SeqCst);
-            }
-        }
-        line.iter().filter(|(_, key)| is_wanted(key.last_use())).map(|(id, _)| *id).collect()
+        let waiting = std::mem::take(&mut line.waiting).into_iter().chain(noted);
+        let (due, waiting): (Vec<_>, Vec<_>) = waiting.partition(|key| is_wanted(key.last_use()));
+        line.waiting = waiting;
+        line.due.extend(due);
+        line.due.len()
     }
 
-    async fn write(&self, ids: &[KeyId]) {
-        for batch in ids.chunks(limits::USAGE_BATCH) {
-            if !self.write_batch(batch).await {
+    /// Writes what is due, batch by batch. What can't be written stays in line for the next look.
+    async fn write(&self, pause: Duration) {
+        loop {
+            let mut line = self.line.lock().await;
+            if line.due.is_empty() {
                 return;
             }
+            if let Err(error) = self.write_batch(&mut line).await {
+                let waiting = line.due.len() + line.waiting.len();
+                tracing::warn!(%error, waiting, "last uses of keys could not be written; tried again soon");
+                return;
+            }
+            drop(line);
+            sleep(pause).await;
         }
     }
 
-    /// Answers whether it went well. What can't be written stays in line for the next look.
-    async fn write_batch(&self, ids: &[KeyId]) -> bool {
-        let mut line = self.line.lock().await;
-        let written = self.try_write_batch(&mut line, ids).await;
-        if let Err(error) = &written {
-            tracing::warn!(%error, waiting = line.len(), "last uses of keys could not be written; tried again soon");
-        }
-        written.is_ok()
-    }
-
-    async fn try_write_batch(&self, line: &mut Line, ids: &[KeyId]) -> Result<(), StoreError> {
+    async fn write_batch(&self, line: &mut Line) -> Result<(), StoreError> {
+        let start = line.due.len().saturating_sub(limits::USAGE_BATCH);
+        let batch: Vec<_> = line.due[start..].iter().map(|key| (key.clone(), key.last_use().used())).collect();
         let bookkeeping = self.store.bookkeeping().await?;
-        let use_of = |id: &KeyId| line.get(id).and_then(|key| key.last_use().take()).map(|time| (*id, time));
-        let uses: Vec<_> = ids.iter().filter_map(use_of).collect();
-        bookkeeping.write_last_uses(&uses).await?;
+        bookkeeping.write_last_uses(&latest(&batch)).await?;
         bookkeeping.commit().await?;
         let now = self.clock.now();
-        for key in ids.iter().filter_map(|id| line.remove(id)) {
-            key.last_use().set_written(now);
-        }
+        line.due.truncate(start);
+        line.waiting
+            .extend(batch.into_iter().filter(|(key, used)| key.last_use().wrote(*used, now)).map(|(key, _)| key));
         Ok(())
     }
+}
+
+/// The last use of each key, which may be there twice: a replaced record and the one in its place.
+fn latest(uses: &[(Record, Option<Time>)]) -> Vec<(KeyId, Time)> {
+    let mut latest = BTreeMap::new();
+    for (key, used) in uses.iter().filter_map(|(key, used)| used.map(|used| (key.id(), used))) {
+        latest.entry(key).and_modify(|latest: &mut Time| *latest = used.max(*latest)).or_insert(used);
+    }
+    latest.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -202,15 +212,24 @@ mod tests {
     fn only_the_first_use_after_a_write_gets_in_line_and_time_never_goes_back() {
         let last_use = LastUse::default();
         assert_eq!([3, 2, 4].map(|second| last_use.note(at(second * PRECISION))), [true, false, false]);
-        assert_eq!(last_use.take(), Some(at(4 * PRECISION)));
+        assert_eq!(last_use.used(), Some(at(4 * PRECISION)));
+        assert!(!last_use.wrote(last_use.used(), at(4 * PRECISION)), "out of line");
         assert_eq!([1, 5].map(|second| last_use.note(at(second * PRECISION))), [true, false]);
-        assert_eq!(last_use.take(), Some(at(5 * PRECISION)));
+        assert_eq!(last_use.used(), Some(at(5 * PRECISION)));
+    }
+
+    #[test]
+    fn a_use_that_comes_while_another_is_written_stays_in_line() {
+        let last_use = LastUse::default();
+        let noted = [1, 3].map(|second| last_use.note(at(second * PRECISION)));
+        assert_eq!((noted, last_use.wrote(Some(at(PRECISION)), at(3 * PRECISION))), ([true, false], true));
+        assert!(!last_use.note(at(5 * PRECISION)), "it is in line already");
     }
 
     #[test]
     fn uses_within_a_second_are_one() {
         let last_use = LastUse::default();
         assert_eq!([7, 8, 6 + PRECISION].map(|time| last_use.note(at(time))), [true, false, false]);
-        assert_eq!(last_use.take(), Some(at(7)));
+        assert_eq!(last_use.used(), Some(at(7)));
     }
 }
