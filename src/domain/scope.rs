@@ -41,8 +41,8 @@ impl Scope {
 
     /// Takes a scope as it was packed, without another check.
     #[must_use]
-    pub fn from_packed(text: &str) -> Self {
-        Self(text.to_owned())
+    pub fn from_packed(text: &[u8]) -> Self {
+        Self(String::from_utf8_lossy(text).into_owned())
     }
 
     /// Whether this scope grants everything that `other` grants.
@@ -50,7 +50,7 @@ impl Scope {
     pub fn covers(&self, other: &Self) -> bool {
         match (self.right(), other.right()) {
             (Some(own), Some(others)) => own.implies(others),
-            _ => covers_text(&self.0, &other.0),
+            _ => covers_text(self.0.as_bytes(), &other.0),
         }
     }
 
@@ -70,17 +70,17 @@ impl<'a> RequiredScope<'a> {
 
     /// Whether the text of a [`Scope`] that a key has grants this.
     #[must_use]
-    pub fn is_granted_by(self, granted: &str) -> bool {
+    pub fn is_granted_by(self, granted: &[u8]) -> bool {
         covers_text(granted, self.0)
     }
 }
 
 /// Works on a wildcard too, because the text of `a:*` starts with `a:` as everything below `a` does.
-fn covers_text(granted: &str, text: &str) -> bool {
-    if granted == text {
+fn covers_text(granted: &[u8], text: &str) -> bool {
+    if granted == text.as_bytes() {
         return true;
     }
-    granted.strip_suffix('*').is_some_and(|stem| text.starts_with(stem)) && !is_reserved(text)
+    granted.strip_suffix(b"*").is_some_and(|stem| text.as_bytes().starts_with(stem)) && !is_reserved(text)
 }
 
 impl fmt::Display for Scope {
@@ -123,7 +123,7 @@ mod tests {
 
     fn grants(granted: &str, required: &str) -> bool {
         let granted = Scope::parse(granted).expect("a scope");
-        RequiredScope::parse(required).expect("a scope").is_granted_by(granted.as_str())
+        RequiredScope::parse(required).expect("a scope").is_granted_by(granted.as_str().as_bytes())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -100,18 +100,18 @@ fn answer<S: FastLane>(
     peer: PeerAddress,
     mut request: Request<Incoming>,
     busy: Busy,
-) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<S> {
+) -> BoxFuture<'static, Result<Response<Answer>, Infallible>> {
     if let Some(call) = FastCall::at(request.uri().path()) {
         // Its answer is in memory as a whole, and watching a body costs as much as a look-up.
         let ended = |answer| {
             drop(busy);
             Ok(answer)
         };
-        return fast_lane::answer(Arc::clone(services), call, peer, request).map(ended).left_future();
+        return fast_lane::answer(Arc::clone(services), call, peer, request).map(ended).boxed();
     }
     request.extensions_mut().insert(peer);
     let routed = layers::route(Arc::clone(services), request);
-    routed.map(|answer| Ok(answer.map(|body| Answer::Other(busy.until_sent(body))))).boxed().right_future()
+    routed.map(|answer| Ok(answer.map(|body| Answer::Other(busy.until_sent(body))))).boxed()
 }
 
 /// Reads what the peer says first; `false` at the first byte that no HTTP/2 client sends.

@@ -80,18 +80,22 @@ impl Verification {
             Ok(question) => question,
             Err(refusal) => return Some(Err(status::from_refusal(&refusal))),
         };
-        self.verifier.verify_now(&request.secret, &question, arrival).map(|answer| self.counted(answer))
+        self.verifier.verify_now(&request.secret, &question, arrival).ok().map(|answer| self.counted(answer))
     }
 
     /// Announces a question that will be judged soon.
     pub fn announce(&self, request: &VerifyRequest, lookahead: &Lookahead) {
-        self.verifier.announce(&request.secret, lookahead);
+        self.verifier.announce(request.secret.as_bytes(), lookahead);
     }
 
     /// Judges one question, which came at `arrival`.
     pub async fn judge(&self, caller: &Record, request: &VerifyRequest, arrival: Moment) -> Judged {
         let question = read(caller, request).map_err(|refusal| status::from_refusal(&refusal))?;
-        self.counted(self.verifier.verify(&request.secret, &question, arrival).await)
+        let answer = match self.verifier.verify_now(&request.secret, &question, arrival) {
+            Ok(answer) => answer,
+            Err(wanted) => self.verifier.verify_later(wanted, &request.secret, &question, arrival).await,
+        };
+        self.counted(answer)
     }
 
     /// Now.
@@ -114,7 +118,7 @@ impl FastLane for Verification {
     fn announce(&self, message: &[u8]) {
         // Unless somebody writes the fields in an unusual order, the secret comes first.
         let [SECRET, length, rest @ ..] = message else { return };
-        if let Some(secret) = rest.get(..usize::from(*length)).and_then(|text| str::from_utf8(text).ok()) {
+        if let Some(secret) = rest.get(..usize::from(*length)) {
             self.verifier.announce(secret, &self.lookahead);
         }
     }
@@ -133,7 +137,7 @@ impl FastLane for Verification {
         let lookahead = Lookahead::default();
         let mut announced = requests.iter();
         let mut announce = |count| {
-            announced.by_ref().take(count).for_each(|next| self.verifier.announce(&next.secret, &lookahead));
+            announced.by_ref().take(count).for_each(|next| self.verifier.announce(next.secret.as_bytes(), &lookahead));
         };
         announce(lookahead::DEPTH);
         let judge = |request| {

@@ -24,7 +24,7 @@ pub mod verdict;
 
 use std::sync::Arc;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment};
@@ -117,46 +117,47 @@ impl Verifier {
     }
 
     /// Announces a text that will be judged soon.
-    pub fn announce(&self, text: &str, lookahead: &Lookahead) {
+    pub fn announce(&self, text: &[u8], lookahead: &Lookahead) {
         lookahead.announce(text, &self.mirror);
-    }
-
-    /// As [`verify`](Self::verify), for whoever can't wait: answers when memory alone can, with no lock held across anything.
-    /// `None`: ask there.
-    #[must_use]
-    pub fn verify_now(
-        &self,
-        text: &str,
-        question: &Question<'_>,
-        arrival: Moment,
-    ) -> Option<Result<Answer, NoVerdict>> {
-        match self.recall(text, question, arrival) {
-            Memory::Answers(answer) => Some(answer),
-            Memory::IsTooOld | Memory::LacksIt => None,
-        }
     }
 
     /// Judges one text that was presented at `arrival`; waits only for a look at the store, if it needs one. Any text gets a
     /// verdict, unless none is possible.
     pub async fn verify(&self, text: &str, question: &Question<'_>, arrival: Moment) -> Result<Answer, NoVerdict> {
-        // What waits is behind a pointer: it is seldom, and everybody who verifies would carry its weight.
-        let waiting = match self.recall(text, question, arrival) {
-            Memory::Answers(answer) => return answer,
-            Memory::IsTooOld => self.verify_after_a_look(text, question).boxed(),
-            Memory::LacksIt => self.verify_refreshed(text, question, arrival.time).boxed(),
-        };
-        waiting.await
+        match self.verify_now(text, question, arrival) {
+            Ok(answer) => answer,
+            Err(wanted) => self.verify_later(wanted, text, question, arrival).await,
+        }
     }
 
-    fn recall(&self, text: &str, question: &Question<'_>, arrival: Moment) -> Memory {
+    /// As [`verify`](Self::verify), from memory alone, with no lock held across anything; or what is wanted for a verdict.
+    pub fn verify_now(
+        &self,
+        text: &str,
+        question: &Question<'_>,
+        arrival: Moment,
+    ) -> Result<Result<Answer, NoVerdict>, Wanted> {
         // Before the look-up: an answer may know more than its revision says, never less.
-        let Some(position) = self.freshness.as_it_stands(question.demand, arrival.boot_time) else {
-            return Memory::IsTooOld;
-        };
+        let position = self.freshness.as_it_stands(question.demand, arrival.boot_time).ok_or(Wanted::Look)?;
         match self.find(text, question, arrival.time) {
-            Ok(Search::Missing) => Memory::LacksIt,
-            Ok(search) => Memory::Answers(Ok(self.answer(text, search, question, position, arrival.time))),
-            Err(error) => Memory::Answers(Err(error)),
+            Ok(Search::Missing) => Err(Wanted::Refresh),
+            Ok(search) => Ok(Ok(self.answer(text, search, question, position, arrival.time))),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Goes on where [`verify_now`](Self::verify_now) gave up. Behind a pointer: it is seldom, and everybody who verifies would
+    /// carry its weight.
+    pub fn verify_later<'a>(
+        &'a self,
+        wanted: Wanted,
+        text: &'a str,
+        question: &'a Question<'a>,
+        arrival: Moment,
+    ) -> BoxFuture<'a, Result<Answer, NoVerdict>> {
+        match wanted {
+            Wanted::Look => self.verify_after_a_look(text, question).boxed(),
+            Wanted::Refresh => self.verify_refreshed(text, question, arrival.time).boxed(),
         }
     }
 
@@ -211,7 +212,7 @@ impl Verifier {
 
     /// The key that this text opens, if it exists for this question. An unknown id costs as much as a known one.
     fn find(&self, text: &str, question: &Question<'_>, now: Time) -> Result<Search, NoVerdict> {
-        let Some(id) = id_in(text) else { return Ok(Search::Malformed) };
+        let Some(id) = id_in(text.as_bytes()) else { return Ok(Search::Malformed) };
         let found = match self.mirror.look_up(id) {
             LookUp::Found(found) => Some(found).filter(|found| exists(found, question, now)),
             LookUp::Missing => None,
@@ -239,14 +240,13 @@ impl Verifier {
     }
 }
 
-/// What can be said without a look at the store.
-enum Memory {
-    /// This.
-    Answers(Result<Answer, NoVerdict>),
-    /// Nothing before a look.
-    IsTooOld,
-    /// Nothing before a refresh: no key that it knows is opened by this text.
-    LacksIt,
+/// What a verdict needs that memory alone doesn't give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A look at the store: what is in memory is too old.
+    Look,
+    /// A refresh: no key that it knows is opened by this text.
+    Refresh,
 }
 
 /// What a text opens.

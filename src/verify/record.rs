@@ -191,7 +191,9 @@ impl Record {
     /// Its standing at `now`. The instant of a revocation is that of its deletion, if that came first.
     #[must_use]
     pub fn standing_at(&self, now: Time) -> Standing {
-        self.standing().at(self.expire_time(), now)
+        // A time of chrono's is made for those only that are past it.
+        let expire_time = Some(self.fixed().expire_time).filter(|time| *time <= now.timestamp_micros());
+        self.standing().at(expire_time.and_then(unpack_time), now)
     }
 
     /// Why it must not verify; `None` when it may.
@@ -208,7 +210,7 @@ impl Record {
     }
 
     /// The texts of its scopes.
-    pub fn scopes(&self) -> impl Iterator<Item = &str> + Clone {
+    pub fn scopes(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let skipped = if self.fixed().is_superseded { 16 } else { 0 };
         Scopes { rest: self.texts().get(skipped..).unwrap_or_default() }
     }
@@ -288,13 +290,13 @@ struct Scopes<'a> {
 }
 
 impl<'a> Iterator for Scopes<'a> {
-    type Item = &'a str;
+    type Item = &'a [u8];
 
-    fn next(&mut self) -> Option<&'a str> {
+    fn next(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.rest.split_first_chunk::<LENGTH>()?;
         let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
         self.rest = rest;
-        std::str::from_utf8(text).ok()
+        Some(text)
     }
 }
 
