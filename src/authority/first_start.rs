@@ -8,6 +8,7 @@ use crate::domain::{
     ids::{ServiceUserName, TenantId},
     owner::{ServiceUser, Tenant},
     pepper::{Pepper, PepperId, Peppers},
+    policy::TenantPolicy,
     secret::Secret,
     text::{Description, DisplayName},
 };
@@ -66,7 +67,15 @@ pub async fn first_start(
         return Ok(FirstStart::AlreadyDone);
     }
     let name = |text| DisplayName::parse(text).map_err(AuthorityError::Defect);
-    write.insert_tenant(&Tenant::create(system.clone(), name("Claviger itself")?, Calendar::DEFAULT, now)).await?;
+    write
+        .insert_tenant(&Tenant::create(
+            system.clone(),
+            name("Claviger itself")?,
+            Calendar::DEFAULT,
+            TenantPolicy::default(),
+            now,
+        ))
+        .await?;
     let root = ServiceUser::create(ServiceUserName::root(), name("Root keys")?, Description::default(), now);
     write.insert_service_user(&root).await?;
     write.register_pepper(pepper, now).await?;

@@ -11,13 +11,14 @@ use crate::domain::{
     text::RevokeReason,
 };
 use crate::random;
-use crate::store::{KeyFilter, TakenSlots, Write};
+use crate::store::{KeyFilter, Room, Write};
 
 use super::{
     Authority, AuthorityError, Changed,
     call::Call,
     replays::{ReplayRequest, replay_of},
     service_users::require_tenant,
+    tenants,
 };
 
 /// What a caller asks of a new key.
@@ -69,12 +70,13 @@ impl Authority {
         replay: Option<ReplayRequest>,
     ) -> Result<Changed<Created>, AuthorityError> {
         let owner = &created.key.name.owner;
-        let taken = taken_slots(&write, owner).await?;
+        let room = room(&write, owner).await?;
         if let Some(replayed) = self.replay(&write, &call, replay.as_ref()).await? {
             let key = load(&write, &owner.key(replayed.key_id())).await?;
             return Ok(Changed::at(key.revision, Created { key, secret: replayed }));
         }
-        self.insert_key(&write, &created, taken, false, call.now).await?;
+        room.policy.allow_new(&created.key)?;
+        self.insert_key(&write, &created, &room, false, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
             write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;
@@ -89,12 +91,12 @@ impl Authority {
         &self,
         write: &Write,
         created: &Created,
-        taken: TakenSlots,
+        room: &Room,
         rotating: bool,
         now: crate::domain::Time,
     ) -> Result<(), AuthorityError> {
         let owner = &created.key.name.owner;
-        let Some(slot) = write.free_slot(owner, taken, now).await? else {
+        let Some(slot) = write.free_slot(owner, room, now).await? else {
             return Err(Refusal::KeyLimit { owner: owner.clone(), rotating }.into());
         };
         let pepper = self.shared.peppers.current();
@@ -205,12 +207,14 @@ impl Authority {
         self.change(call, move |write, call| async move {
             let key = load(&write, &name).await?;
             require_revision(&name, expected, key.revision)?;
-            let end = key.expire_time;
+            let before = key.clone();
             let transition = rule(key, &call)?;
-            if let Transition::Changed(changed) = &transition
-                && changed.expire_time != end
-            {
-                write.settle_warnings([&name], call.now).await?;
+            if let Transition::Changed(after) = &transition {
+                let tenant = tenants::load(&write, &name.owner.tenant).await?;
+                tenant.policy.allow_edit(&before, after)?;
+                if after.expire_time != before.expire_time {
+                    write.settle_warnings([&name], call.now).await?;
+                }
             }
             save(write, &call, transition).await
         })
@@ -224,9 +228,9 @@ pub(super) async fn load(write: &Write, name: &KeyName) -> Result<Key, Authority
     Ok(found.ok_or_else(|| Refusal::NotFound(Resource::key(name)))?)
 }
 
-/// The slots of a service user that is there.
-pub(super) async fn taken_slots(write: &Write, owner: &ServiceUserName) -> Result<TakenSlots, AuthorityError> {
-    Ok(write.taken_slots(owner).await?.ok_or_else(|| Refusal::NotFound(Resource::service_user(owner)))?)
+/// The room of a service user that is there.
+pub(super) async fn room(write: &Write, owner: &ServiceUserName) -> Result<Room, AuthorityError> {
+    Ok(write.room(owner).await?.ok_or_else(|| Refusal::NotFound(Resource::service_user(owner)))?)
 }
 
 async fn save(write: Write, call: &Call, transition: Transition) -> Result<Changed<Key>, AuthorityError> {

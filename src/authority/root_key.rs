@@ -2,6 +2,7 @@
 
 use crate::domain::{
     Refusal, Time,
+    attributes::Attributes,
     audit::event_id,
     ids::{KeyId, KeyName, ServiceUserName, TenantId},
     key::{Key, NewKey, Transition},
@@ -17,7 +18,7 @@ use crate::store::{Store, Write};
 use super::{
     AuthorityError,
     call::own_event,
-    keys::{Created, taken_slots},
+    keys::{Created, room},
 };
 
 /// Makes the secret of a root key.
@@ -29,8 +30,8 @@ pub fn generate() -> Result<Secret, AuthorityError> {
 pub async fn add(store: &Store, pepper: &Pepper, now: Time) -> Result<Created, AuthorityError> {
     let root = ServiceUserName::root();
     let write = store.write().await?;
-    let taken = taken_slots(&write, &root).await?;
-    if write.free_slot(&root, taken, now).await?.is_none() {
+    let room = room(&write, &root).await?;
+    if write.free_slot(&root, &room, now).await?.is_none() {
         revoke_oldest(&write, &root, now).await?;
     }
     let mut created = insert(&write, pepper, generate()?, now).await?;
@@ -49,8 +50,8 @@ pub(super) async fn insert(
     let owner = ServiceUserName::root();
     let name = KeyName { owner: owner.clone(), id: secret.key_id() };
     let key = Key::create(name, new_root_key()?, None, now)?;
-    let taken = taken_slots(write, &owner).await?;
-    let slot = write.free_slot(&owner, taken, now).await?.ok_or(Refusal::KeyLimit { owner, rotating: false })?;
+    let room = room(write, &owner).await?;
+    let slot = write.free_slot(&owner, &room, now).await?.ok_or(Refusal::KeyLimit { owner, rotating: false })?;
     write.insert_key(&key, slot, &pepper.digest(secret.presented()), pepper.id()).await?;
     Ok(Created { key, secret })
 }
@@ -73,7 +74,9 @@ fn new_root_key() -> Result<NewKey, AuthorityError> {
         display_name: DisplayName::parse("root key").map_err(AuthorityError::Defect)?,
         description: Description::default(),
         scopes: vec![Scope::parse(Right::Admin.scope()).map_err(AuthorityError::Defect)?],
+        attributes: Attributes::default(),
         networks: Vec::new(),
         expire_time: None,
+        disabled: false,
     })
 }

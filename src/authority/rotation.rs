@@ -16,7 +16,7 @@ use crate::store::Write;
 use super::{
     Authority, AuthorityError, Changed,
     call::Call,
-    keys::{Created, load, taken_slots},
+    keys::{Created, load, room},
     replays::{ReplayRequest, replay_of},
 };
 
@@ -77,8 +77,9 @@ impl Authority {
         write.settle_warnings([&name], call.now).await?;
         write.notify(&[Notification::rotated(&predecessor, secret.key_id(), call.now)]).await?;
         let mut created = Created { key: successor, secret };
-        let taken = taken_slots(&write, &name.owner).await?;
-        self.insert_key(&write, &created, taken, true, call.now).await?;
+        let room = room(&write, &name.owner).await?;
+        room.policy.allow_successor(&created.key)?;
+        self.insert_key(&write, &created, &room, true, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
             write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;

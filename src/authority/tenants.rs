@@ -7,6 +7,7 @@ use crate::domain::{
     ids::TenantId,
     owner::{OwnerState, Tenant},
     page::{Page, Paged},
+    policy::TenantPolicy,
     refusal::{Resource, require_revision},
     rights::Right,
     text::DisplayName,
@@ -24,6 +25,8 @@ pub struct TenantEdit {
     pub zone: Option<TimeZone>,
     /// `warning_hour`
     pub hour: Option<WarningHour>,
+    /// `policy`
+    pub policy: Option<TenantPolicy>,
 }
 
 impl Authority {
@@ -34,13 +37,14 @@ impl Authority {
         id: TenantId,
         display_name: DisplayName,
         calendar: Calendar,
+        policy: TenantPolicy,
     ) -> Result<Tenant, AuthorityError> {
         call.caller.require(Right::Admin)?;
         self.change(call, move |write, call| async move {
             if write.tenant(&id).await?.is_some() {
                 return Err(Refusal::IdTaken(Resource::tenant(&id)).into());
             }
-            let mut tenant = Tenant::create(id, display_name, calendar, call.now);
+            let mut tenant = Tenant::create(id, display_name, calendar, policy, call.now);
             write.insert_tenant(&tenant).await?;
             tenant.revision = write.commit(call.event(&tenant.id, tenant.id.name())).await?;
             Ok(Changed::at(tenant.revision, tenant))
@@ -72,7 +76,7 @@ impl Authority {
         Ok(self.store().tenants(page, show_deleted).await?)
     }
 
-    /// Edits a tenant. Needs `tenant.admin` of it.
+    /// Edits a tenant. Needs `tenant.admin` of it, and `admin` for its policy.
     pub async fn update_tenant(
         &self,
         call: Call,
@@ -80,11 +84,12 @@ impl Authority {
         edit: TenantEdit,
         expected: Revision,
     ) -> Result<Tenant, AuthorityError> {
-        call.caller.require(Right::TenantAdmin)?;
+        call.caller.require(if edit.policy.is_some() { Right::Admin } else { Right::TenantAdmin })?;
         self.change_tenant(call, id, expected, move |tenant| {
             tenant.display_name = edit.display_name.unwrap_or_else(|| tenant.display_name.clone());
             tenant.calendar.zone = edit.zone.unwrap_or(tenant.calendar.zone);
             tenant.calendar.hour = edit.hour.unwrap_or(tenant.calendar.hour);
+            tenant.policy = edit.policy.unwrap_or_else(|| tenant.policy.clone());
             Ok(())
         })
         .await

@@ -16,6 +16,12 @@ pub struct Identity {
     pub tenant: String,
     /// What the key grants, as stored; a pattern such as `invoices:*` may be among them.
     pub scopes: Vec<String>,
+    /// The role its bearer has: `member`, unless the key was given another.
+    pub role: String,
+    /// The person or system that its bearer acts for.
+    pub on_behalf_of: Option<String>,
+    /// What kind of integration it is for.
+    pub integration_type: Option<String>,
     /// When it expires; `None` = never, or beyond what the machine's clock can show.
     pub expire_time: Option<SystemTime>,
     /// It expires within 14 days, as of the answer: tell its holder.
@@ -32,6 +38,9 @@ impl Identity {
             service_user: answer.service_user,
             tenant: answer.tenant,
             scopes: answer.scopes,
+            role: answer.role,
+            on_behalf_of: Some(answer.on_behalf_of).filter(|text| !text.is_empty()),
+            integration_type: Some(answer.integration_type).filter(|text| !text.is_empty()),
             expire_time: answer.expire_time.and_then(|time| SystemTime::try_from(time).ok()),
             expiring_soon: answer.expiring_soon,
             superseded_by: Some(answer.superseded_by).filter(|name| !name.is_empty()),

@@ -4,11 +4,13 @@ use std::net::IpAddr;
 
 use super::{
     Refusal, Time,
+    attributes::Role,
     ids::{KeyName, ServiceUserName, TenantId},
     key::Key,
     network::Network,
     rights::Right,
     scope::Scope,
+    text::OnBehalfOf,
 };
 
 /// Who is calling: a key that verified, here and now.
@@ -18,6 +20,10 @@ pub struct Caller {
     pub key: KeyName,
     /// What it grants.
     pub scopes: Vec<Scope>,
+    /// The role its bearer has.
+    pub role: Role,
+    /// Whom its bearer acts for.
+    pub on_behalf_of: OnBehalfOf,
     /// Where it may be used from; empty = anywhere.
     pub networks: Vec<Network>,
     /// When it expires.
@@ -74,6 +80,12 @@ impl Caller {
         }
         if !Network::all_within(&key.networks, &self.networks) {
             return Err(Refusal::WiderThanCaller("allowed_networks"));
+        }
+        if key.attributes.role != self.role {
+            return Err(Refusal::WiderThanCaller("role"));
+        }
+        if key.attributes.on_behalf_of != self.on_behalf_of {
+            return Err(Refusal::WiderThanCaller("on_behalf_of"));
         }
         let outlives = match (self.expire_time, key.expire_time) {
             (None, _) => false,

@@ -9,6 +9,7 @@
 
 use super::{
     Refusal, Revision, Span, Time,
+    attributes::Attributes,
     calendar::is_due,
     ids::{KeyId, KeyName, TenantId},
     limits,
@@ -51,6 +52,8 @@ pub struct Key {
     pub state: KeyState,
     /// What it grants.
     pub scopes: Vec<Scope>,
+    /// What it says of its bearer.
+    pub attributes: Attributes,
     /// Where it may be used from; empty = anywhere.
     pub networks: Vec<Network>,
     /// When it stops verifying; `None` = never.
@@ -84,10 +87,14 @@ pub struct NewKey {
     pub description: Description,
     /// What it grants.
     pub scopes: Vec<Scope>,
+    /// What it says of its bearer.
+    pub attributes: Attributes,
     /// Where it may be used from.
     pub networks: Vec<Network>,
     /// When it expires, checked by [`check_expire_time`]; `None` = never.
     pub expire_time: Option<Time>,
+    /// Whether it waits to be enabled.
+    pub disabled: bool,
 }
 
 /// An edit: `Some` for each field the mask names.
@@ -139,15 +146,16 @@ pub fn expires_soon(expire_time: Option<Time>, now: Time) -> bool {
 }
 
 impl Key {
-    /// Makes a key, ENABLED, from what a caller decided.
+    /// Makes a key from what a caller decided.
     pub fn create(name: KeyName, new: NewKey, creator: Option<KeyName>, now: Time) -> Result<Self, Refusal> {
         check_admin_scopes(&name.owner.tenant, &new.scopes).map_err(Refusal::Invalid)?;
         Ok(Self {
             name,
             display_name: new.display_name,
             description: new.description,
-            state: KeyState::Enabled,
+            state: if new.disabled { KeyState::Disabled } else { KeyState::Enabled },
             scopes: new.scopes,
+            attributes: new.attributes,
             networks: new.networks,
             expire_time: new.expire_time,
             lifetime: new.expire_time.map(|end| end - now),

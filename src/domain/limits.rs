@@ -15,6 +15,12 @@ pub const DISPLAY_NAME_CHARACTERS: usize = 100;
 pub const DESCRIPTION_CHARACTERS: usize = 1_000;
 /// Characters of a revoke reason.
 pub const REVOKE_REASON_CHARACTERS: usize = 200;
+/// Characters of whom a key acts for.
+pub const ON_BEHALF_OF_CHARACTERS: usize = 200;
+/// Characters of a role, and of an integration type.
+pub const LABEL_CHARACTERS: usize = 64;
+/// Roles, and integration types, that one policy lists.
+pub const POLICY_LABELS: usize = 100;
 /// Characters of somebody's text that an error quotes, after escaping.
 pub const QUOTED_CHARACTERS: usize = 64;
 /// Characters of an `x-request-id` that is taken over; a longer one is replaced.

@@ -6,6 +6,7 @@
 //! [`caller`], [`page`], [`unsubscribe`], [`ends`], [`audit`], [`replica`], [`refusal`].
 
 pub mod address;
+pub mod attributes;
 pub mod audit;
 pub mod base62;
 pub mod calendar;
@@ -21,6 +22,7 @@ pub mod owner;
 pub mod page;
 mod people_ids;
 pub mod pepper;
+pub mod policy;
 pub mod refusal;
 pub mod replica;
 pub mod rights;

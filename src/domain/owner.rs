@@ -4,6 +4,7 @@ use super::{
     Refusal, Revision, Time,
     calendar::Calendar,
     ids::{ServiceUserName, TenantId},
+    policy::TenantPolicy,
     text::{Description, DisplayName},
 };
 
@@ -27,10 +28,25 @@ pub struct Tenant {
     pub state: OwnerState,
     /// When its people are told about keys that expire.
     pub calendar: Calendar,
+    /// What its keys must be like.
+    pub policy: TenantPolicy,
     /// When it was made.
     pub create_time: Time,
     /// When it last changed.
     pub update_time: Time,
+    /// When it was deleted.
+    pub delete_time: Option<Time>,
+    /// The revision of its last change.
+    pub revision: Revision,
+}
+
+/// What Verify needs of a tenant, and nothing else: whatever a later version adds to the rest must not make keys unverifiable.
+#[derive(Debug, Clone)]
+pub struct VerifiableTenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Whether its keys verify.
+    pub state: OwnerState,
     /// When it was deleted.
     pub delete_time: Option<Time>,
     /// The revision of its last change.
@@ -61,12 +77,19 @@ pub struct ServiceUser {
 impl Tenant {
     /// Makes a tenant, enabled.
     #[must_use]
-    pub fn create(id: TenantId, display_name: DisplayName, calendar: Calendar, now: Time) -> Self {
+    pub fn create(
+        id: TenantId,
+        display_name: DisplayName,
+        calendar: Calendar,
+        policy: TenantPolicy,
+        now: Time,
+    ) -> Self {
         Self {
             id,
             display_name,
             state: OwnerState::Enabled,
             calendar,
+            policy,
             create_time: now,
             update_time: now,
             delete_time: None,

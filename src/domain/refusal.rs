@@ -3,6 +3,7 @@
 use super::{
     Revision,
     ids::{KeyName, ServiceUserName, TenantId},
+    policy::Rule,
     rights::Right,
 };
 
@@ -52,6 +53,14 @@ pub enum Refusal {
         key: KeyName,
         /// Its state.
         state: DeadEnd,
+    },
+    /// The tenant's policy doesn't allow such a key; every rule that it breaks.
+    #[error("the policy of {} doesn't allow such a key", tenant.name())]
+    PolicyViolated {
+        /// The tenant.
+        tenant: TenantId,
+        /// What is broken.
+        rules: Vec<Rule>,
     },
     /// It can't be deleted without `force`.
     #[error("{0} still has live keys")]

@@ -16,6 +16,10 @@ pub struct Description(String);
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RevokeReason(String);
 
+/// Whom the bearer of a key acts for: at most 200 characters; as a display name, but it may be empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OnBehalfOf(String);
+
 impl DisplayName {
     /// Checks the text.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -38,6 +42,26 @@ impl Description {
     pub fn parse(text: &str) -> Result<Self, String> {
         check(text, limits::DESCRIPTION_CHARACTERS, true)?;
         Ok(Self(text.to_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl OnBehalfOf {
+    /// Checks the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        check(text, limits::ON_BEHALF_OF_CHARACTERS, false)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Takes a text as it was packed, without another check.
+    #[must_use]
+    pub fn from_packed(text: &[u8]) -> Self {
+        Self(String::from_utf8_lossy(text).into_owned())
     }
 
     /// The text.

@@ -2,6 +2,7 @@
 
 use super::{
     Revision, Time,
+    attributes::Attributes,
     ids::{KeyId, KeyName},
     key::is_expired,
     limits,
@@ -19,6 +20,8 @@ pub struct VerifiableKey {
     pub standing: Standing,
     /// What it grants.
     pub scopes: Vec<Scope>,
+    /// What it says of its bearer.
+    pub attributes: Attributes,
     /// Where it may be used from; empty = anywhere.
     pub networks: Vec<Network>,
     /// When it stops verifying; `None` = never.

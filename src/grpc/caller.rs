@@ -13,12 +13,14 @@ use crate::authority::{
 use crate::clock::{Clock, Moment};
 use crate::domain::{
     Refusal,
+    attributes::Role,
     audit::{Outcome, event_id},
     caller::Caller,
     ids::TenantId,
     network::fold_address,
     rights::Right,
     scope::Scope,
+    text::OnBehalfOf,
 };
 use crate::proto::v1::ErrorReason;
 use crate::random;
@@ -97,9 +99,12 @@ impl Gate {
     pub async fn admit(&self, opening: Opening<'_>, method: &'static str, rights: &[Right]) -> Result<Call, Status> {
         let arrival = self.clock.moment();
         let key = self.recognise(opening, method, arrival).await?;
+        let [role, on_behalf_of, _] = key.description();
         let caller = Caller {
             key: key.name(),
             scopes: key.scopes().map(Scope::from_packed).collect(),
+            role: Role::from_packed(role),
+            on_behalf_of: OnBehalfOf::from_packed(on_behalf_of),
             networks: key.networks(),
             expire_time: key.expire_time(),
             address: opening.address,

@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, FieldViolation as FieldDetail, PreconditionViola
 use crate::authority::AuthorityError;
 use crate::domain::{
     Refusal, Revision, limits,
+    policy::Rule,
     refusal::{DeadEnd, FieldViolation, Resource},
 };
 use crate::proto::v1::ErrorReason;
@@ -86,6 +87,7 @@ pub fn denial(error: &AuthorityError) -> Option<ErrorReason> {
         | Refusal::KeyLimit { .. }
         | Refusal::UserGroupLimit(_)
         | Refusal::KeyState { .. }
+        | Refusal::PolicyViolated { .. }
         | Refusal::LiveKeysExist(_)
         | Refusal::Protected(_)
         | Refusal::RevisionMismatch { .. } => None,
@@ -237,6 +239,7 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
             quota(ErrorReason::UserGroupLimitReached, "tenant", &tenant.name(), limits::USER_GROUPS, message)
         }
         Refusal::KeyState { key, state } => key_state(&key.to_string(), *state),
+        Refusal::PolicyViolated { tenant, rules } => policy_violated(&tenant.name(), rules),
         Refusal::LiveKeysExist(name) => {
             let message = format!("{name} still has live keys; revoke them, or set force to delete them with it");
             Draft::new(Code::FailedPrecondition, ErrorReason::LiveKeysExist, message)
@@ -300,6 +303,17 @@ fn quota(reason: ErrorReason, kind: &str, subject: &str, limit: u64, message: St
     let mut draft = Draft::new(Code::ResourceExhausted, reason, message).with(kind, subject).with("limit", limit);
     let violation = QuotaViolation::new(subject, &draft.message);
     draft.details.set_quota_failure(vec![violation]);
+    draft.finish()
+}
+
+fn policy_violated(tenant: &str, rules: &[Rule]) -> Status {
+    let broken = rules.iter().map(|rule| rule.field()).collect::<Vec<_>>().join(", ");
+    let message = format!("the policy of {tenant} doesn't allow such a key: it breaks {broken}; see each violation");
+    let violations = rules.iter().map(|rule| PreconditionViolation::new(rule.field(), tenant, rule.remedy()));
+    let mut draft = Draft::new(Code::FailedPrecondition, ErrorReason::PolicyViolated, message)
+        .with("tenant", tenant)
+        .with("rules", &broken);
+    draft.details.set_precondition_failure(violations.collect::<Vec<_>>());
     draft.finish()
 }
 

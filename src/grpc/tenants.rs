@@ -30,8 +30,8 @@ impl TenantService for Tenants {
         request: Request<v1::CreateTenantRequest>,
     ) -> Result<Response<v1::CreateTenantResponse>, Status> {
         let call = self.desk.admit(&request, "claviger.v1.TenantService/CreateTenant", &[Right::Admin]).await?;
-        let (id, display_name, calendar) = self.desk.answer(&call, owners::create_tenant(request.get_ref()))?;
-        let creating = self.desk.authority().create_tenant(call.clone(), id, display_name, calendar);
+        let (id, display_name, calendar, policy) = self.desk.answer(&call, owners::create_tenant(request.get_ref()))?;
+        let creating = self.desk.authority().create_tenant(call.clone(), id, display_name, calendar, policy);
         let tenant = self.desk.answer(&call, creating.await)?;
         Ok(Response::new(v1::CreateTenantResponse { tenant: Some(owners::write_tenant(&tenant)) }))
     }

@@ -197,6 +197,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         Time,
+        attributes::Attributes,
         calendar::TimeZone,
         ids::{KeyId, ServiceUserId, ServiceUserName},
         key::{Key, NewKey},
@@ -221,8 +222,10 @@ mod tests {
             display_name: DisplayName::parse("Payments").expect("a name"),
             description: Description::default(),
             scopes: Vec::new(),
+            attributes: Attributes::default(),
             networks: Vec::new(),
             expire_time: Some(now() + chrono::TimeDelta::hours(hours)),
+            disabled: false,
         };
         let key = Key::create(owner.key(KeyId::from_random([7; 16])), new, None, now()).expect("a key");
         let service_user_display_name = DisplayName::parse("Billing").expect("a name");

@@ -11,7 +11,11 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait},
 };
 
-use crate::domain::{Revision, Time, limits, owner::ServiceUser, owner::Tenant, verifiable_key::VerifiableKey};
+use crate::domain::{
+    Revision, Time, limits,
+    owner::{ServiceUser, VerifiableTenant},
+    verifiable_key::VerifiableKey,
+};
 
 use super::{
     StoreError,
@@ -21,6 +25,7 @@ use super::{
     key_row::VerifiableRow,
     row::{self, Row},
     signal::Signal,
+    tenants::VerifiableTenantRow,
     write,
 };
 
@@ -149,9 +154,11 @@ impl Feed {
     }
 
     /// The next tenants that changed, at most 1,000; fewer means all were seen.
-    pub async fn tenants(&self, after: &Cursor) -> Result<Vec<FeedRow<Tenant>>, StoreError> {
+    pub async fn tenants(&self, after: &Cursor) -> Result<Vec<FeedRow<VerifiableTenant>>, StoreError> {
         use tenant::Column;
-        self.page::<_, tenant::Model>(following::<tenant::Entity>(Column::Revision, &[Column::Id], after)).await
+        let query = following::<tenant::Entity>(Column::Revision, &[Column::Id], after);
+        let columns = [Column::Id, Column::State, Column::DeleteTime, Column::Revision];
+        self.page::<_, VerifiableTenantRow>(query.select_only().columns(columns)).await
     }
 
     /// The next service users that changed, at most 1,000; fewer means all were seen.

@@ -6,19 +6,20 @@ use sea_orm::prelude::DateTimeUtc;
 
 use crate::domain::{
     Revision, Span,
+    attributes::{Attributes, IntegrationType, Role},
     ids::{KeyId, KeyName, ServiceUserId, ServiceUserName, TenantId},
     key::{Key, KeyState},
     network::Network,
     pepper::{PepperId, SecretDigest},
     scope::Scope,
-    text::{Description, DisplayName, RevokeReason},
+    text::{Description, DisplayName, OnBehalfOf, RevokeReason},
     verifiable_key::{Standing, VerifiableKey},
 };
 
 use super::{
     StoreError, StoredKey,
     entity::api_key::{ActiveModel, Column, Model},
-    row::{Row, column},
+    row::{Row, column, json, microseconds},
 };
 
 pub(super) const ENABLED: &str = "ENABLED";
@@ -44,6 +45,13 @@ pub(super) fn columns(key: &Key, revision: Revision) -> Result<ActiveModel, Stor
         revoke_time: Set(revoke_time),
         revoke_reason: Set(revoke_reason),
         scopes: Set(json_of(key.scopes.iter().map(Scope::to_string))?),
+        role: Set(key.attributes.role.as_str().to_owned()),
+        on_behalf_of: Set(key.attributes.on_behalf_of.as_str().to_owned()),
+        integration_type: Set(key
+            .attributes
+            .integration_type
+            .as_ref()
+            .map_or_else(String::new, |kind| kind.as_str().to_owned())),
         networks: Set(json_of(key.networks.iter().map(Network::to_string))?),
         expire_time: Set(key.expire_time),
         lifetime_microseconds: Set(key.lifetime.map(microseconds).transpose()?),
@@ -69,6 +77,9 @@ pub(super) struct VerifiableRow {
     state: String,
     revoke_time: Option<DateTimeUtc>,
     scopes: String,
+    role: String,
+    on_behalf_of: String,
+    integration_type: String,
     networks: String,
     expire_time: Option<DateTimeUtc>,
     delete_time: Option<DateTimeUtc>,
@@ -80,13 +91,16 @@ pub(super) struct VerifiableRow {
 }
 
 impl VerifiableRow {
-    pub(super) const COLUMNS: [Column; 13] = [
+    pub(super) const COLUMNS: [Column; 16] = [
         Column::Id,
         Column::TenantId,
         Column::ServiceUserId,
         Column::State,
         Column::RevokeTime,
         Column::Scopes,
+        Column::Role,
+        Column::OnBehalfOf,
+        Column::IntegrationType,
         Column::Networks,
         Column::ExpireTime,
         Column::DeleteTime,
@@ -107,6 +121,7 @@ impl Row for VerifiableRow {
             name: key_name(&self.tenant_id, &self.service_user_id, &self.id)?,
             standing: read_standing(&self.state, self.revoke_time)?,
             scopes: column("scopes", list_of(&self.scopes, Scope::parse))?,
+            attributes: attributes(&self.role, &self.on_behalf_of, &self.integration_type)?,
             networks: column("networks", list_of(&self.networks, Network::parse))?,
             expire_time: self.expire_time,
             delete_time: self.delete_time,
@@ -132,6 +147,7 @@ impl Row for Model {
             description: column("description", Description::parse(&self.description))?,
             state,
             scopes: column("scopes", list_of(&self.scopes, Scope::parse))?,
+            attributes: attributes(&self.role, &self.on_behalf_of, &self.integration_type)?,
             networks: column("networks", list_of(&self.networks, Network::parse))?,
             expire_time: self.expire_time,
             lifetime: self.lifetime_microseconds.map(Span::microseconds),
@@ -155,6 +171,15 @@ fn key_name(tenant: &str, service_user: &str, id: &str) -> Result<KeyName, Strin
             id: column("service_user_id", ServiceUserId::parse(service_user))?,
         },
         id: key_id("id", id)?,
+    })
+}
+
+fn attributes(role: &str, on_behalf_of: &str, integration_type: &str) -> Result<Attributes, String> {
+    let integration_type = Some(integration_type).filter(|kind| !kind.is_empty()).map(IntegrationType::parse);
+    Ok(Attributes {
+        role: column("role", Role::parse(role))?,
+        on_behalf_of: column("on_behalf_of", OnBehalfOf::parse(on_behalf_of))?,
+        integration_type: column("integration_type", integration_type.transpose())?,
     })
 }
 
@@ -191,14 +216,10 @@ fn key_id(name: &str, text: &str) -> Result<KeyId, String> {
 }
 
 fn json_of(texts: impl Iterator<Item = String>) -> Result<String, StoreError> {
-    serde_json::to_string(&texts.collect::<Vec<_>>()).map_err(|error| StoreError::Bug(error.to_string()))
+    json(&texts.collect::<Vec<_>>())
 }
 
 fn list_of<T>(json: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     let texts: Vec<String> = serde_json::from_str(json).map_err(|error| error.to_string())?;
     texts.iter().map(|text| parse(text)).collect()
-}
-
-fn microseconds(span: Span) -> Result<i64, StoreError> {
-    span.num_microseconds().ok_or_else(|| StoreError::Bug("a lifetime is too long to store".to_owned()))
 }

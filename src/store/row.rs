@@ -4,7 +4,7 @@ use sea_orm::{
     ConnectionTrait, EntityTrait, FromQueryResult, QueryResult, QuerySelect, QueryTrait, Select, sea_query::Expr,
 };
 
-use crate::domain::owner::OwnerState;
+use crate::domain::{Span, owner::OwnerState};
 
 use super::{StoreError, error::within};
 
@@ -87,6 +87,16 @@ pub(super) fn naming_texts<R: Row>(row: &QueryResult) -> Result<Vec<String>, Sto
 /// Names the column in what is wrong.
 pub(super) fn column<T>(name: &str, read: Result<T, String>) -> Result<T, String> {
     read.map_err(|why| format!("{name}: {why}"))
+}
+
+/// Writes a value as JSON text.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Bug(error.to_string()))
+}
+
+/// Writes a length of time.
+pub(super) fn microseconds(span: Span) -> Result<i64, StoreError> {
+    span.num_microseconds().ok_or_else(|| StoreError::Bug("a lifetime is too long to store".to_owned()))
 }
 
 /// Reads the state of a tenant or a service user.

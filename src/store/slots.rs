@@ -5,9 +5,9 @@
 
 use sea_orm::{ConnectionTrait, Statement};
 
-use crate::domain::{Time, ids::ServiceUserName, limits};
+use crate::domain::{Time, ids::ServiceUserName, limits, policy::TenantPolicy};
 
-use super::{StoreError, Write, error::within};
+use super::{StoreError, Write, error::within, policy_row};
 
 /// A place for a live key of a service user: 0 to 9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,40 +19,45 @@ impl Slot {
     }
 }
 
-/// The places that live keys of a service user occupy, and expired ones whose end isn't recorded yet.
-pub struct TakenSlots(Vec<i16>);
+/// What a service user's next key must fit.
+pub struct Room {
+    /// Taken by live keys, and by expired ones whose end isn't recorded yet.
+    taken: Vec<i16>,
+    /// Of the tenant.
+    pub policy: TenantPolicy,
+}
 
-impl TakenSlots {
+impl Room {
     fn lowest_free(&self) -> Option<Slot> {
         let all = 0..i16::try_from(limits::LIVE_KEYS).unwrap_or(0);
-        all.into_iter().find(|slot| !self.0.contains(slot)).map(Slot)
+        all.into_iter().find(|slot| !self.taken.contains(slot)).map(Slot)
     }
 }
 
 /// One question instead of two, because every other writer waits meanwhile: a service user without keys is one row.
-const TAKEN: &str = "SELECT api_key.slot AS slot FROM service_user
+const ROOM: &str = "SELECT api_key.slot AS slot, tenant.policy AS policy FROM service_user
+    JOIN tenant ON tenant.id = service_user.tenant_id
     LEFT JOIN api_key ON api_key.tenant_id = service_user.tenant_id
         AND api_key.service_user_id = service_user.id AND api_key.slot IS NOT NULL
     WHERE service_user.tenant_id = $1 AND service_user.id = $2 AND service_user.delete_time IS NULL";
 
 impl Write {
-    /// The slots of a service user that are taken; `None` when there is no such service user, or it is deleted.
-    pub async fn taken_slots(&self, owner: &ServiceUserName) -> Result<Option<TakenSlots>, StoreError> {
+    /// The room that a service user has for keys; `None` when there is no such service user, or it is deleted.
+    pub async fn room(&self, owner: &ServiceUserName) -> Result<Option<Room>, StoreError> {
         let values = [owner.tenant.as_str().into(), owner.id.as_str().into()];
-        let statement = Statement::from_sql_and_values(self.transaction.get_database_backend(), TAKEN, values);
+        let statement = Statement::from_sql_and_values(self.transaction.get_database_backend(), ROOM, values);
         let rows = within(self.transaction.query_all_raw(statement)).await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let policy = policy_row::read(&first.try_get::<String>("", "policy")?);
+        let policy =
+            policy.map_err(|why| StoreError::Corrupt { table: "tenant", id: owner.tenant.to_string(), why })?;
         let slots: Vec<Option<i16>> = rows.iter().map(|row| row.try_get("", "slot")).collect::<Result<_, _>>()?;
-        Ok((!slots.is_empty()).then(|| TakenSlots(slots.into_iter().flatten().collect())))
+        Ok(Some(Room { taken: slots.into_iter().flatten().collect(), policy }))
     }
 
     /// The lowest slot that isn't taken; `None` when ten keys are live at `now`.
-    pub async fn free_slot(
-        &self,
-        owner: &ServiceUserName,
-        taken: TakenSlots,
-        now: Time,
-    ) -> Result<Option<Slot>, StoreError> {
-        if let Some(slot) = taken.lowest_free() {
+    pub async fn free_slot(&self, owner: &ServiceUserName, room: &Room, now: Time) -> Result<Option<Slot>, StoreError> {
+        if let Some(slot) = room.lowest_free() {
             return Ok(Some(slot));
         }
         let ended = self.unrecorded_ends(Some(owner), now).await?;
@@ -60,6 +65,6 @@ impl Write {
             return Ok(None);
         }
         self.record_ends(&ended, now).await?;
-        Ok(self.taken_slots(owner).await?.and_then(|taken| taken.lowest_free()))
+        Ok(self.room(owner).await?.and_then(|room| room.lowest_free()))
     }
 }

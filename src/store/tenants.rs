@@ -2,7 +2,8 @@
 
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+    prelude::DateTimeUtc,
     sea_query::Expr,
 };
 
@@ -10,7 +11,7 @@ use crate::domain::{
     Revision, Time,
     calendar::{Calendar, TimeZone, WarningHour},
     ids::TenantId,
-    owner::Tenant,
+    owner::{Tenant, VerifiableTenant},
     page::{Page, Paged},
     text::DisplayName,
 };
@@ -19,6 +20,7 @@ use super::{
     Store, StoreError, Write,
     entity::tenant::{ActiveModel, Column, Entity, Model},
     error::within,
+    policy_row,
     row::{self, Row, column, owner_state, read_owner_state},
 };
 
@@ -56,7 +58,7 @@ impl Write {
 
     /// Stores a new tenant. The id must be free.
     pub async fn insert_tenant(&self, tenant: &Tenant) -> Result<(), StoreError> {
-        let row = ActiveModel { id: Set(tenant.id.to_string()), ..columns(tenant, self.revision()) };
+        let row = ActiveModel { id: Set(tenant.id.to_string()), ..columns(tenant, self.revision())? };
         within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
     }
 
@@ -71,7 +73,7 @@ impl Write {
     /// Stores every field of a tenant that exists.
     pub async fn update_tenant(&self, tenant: &Tenant) -> Result<(), StoreError> {
         let update =
-            Entity::update_many().set(columns(tenant, self.revision())).filter(Column::Id.eq(tenant.id.as_str()));
+            Entity::update_many().set(columns(tenant, self.revision())?).filter(Column::Id.eq(tenant.id.as_str()));
         let changed = within(update.exec(&self.transaction)).await?.rows_affected;
         row::require_one(changed, "tenant")
     }
@@ -82,18 +84,43 @@ async fn find(database: &impl ConnectionTrait, id: &TenantId) -> Result<Option<T
 }
 
 /// Every column but the id, and the time of the next look at its warnings.
-fn columns(tenant: &Tenant, revision: Revision) -> ActiveModel {
-    ActiveModel {
+fn columns(tenant: &Tenant, revision: Revision) -> Result<ActiveModel, StoreError> {
+    Ok(ActiveModel {
         id: NotSet,
         display_name: Set(tenant.display_name.as_str().to_owned()),
         state: Set(owner_state(tenant.state)),
         time_zone: Set(tenant.calendar.zone.name().to_owned()),
         warning_hour: Set(tenant.calendar.hour.get().into()),
+        policy: Set(policy_row::write(&tenant.policy)?),
         next_warning_time: NotSet,
         create_time: Set(tenant.create_time),
         update_time: Set(tenant.update_time),
         delete_time: Set(tenant.delete_time),
         revision: Set(revision),
+    })
+}
+
+/// The columns that Verify needs.
+#[derive(FromQueryResult)]
+pub(super) struct VerifiableTenantRow {
+    id: String,
+    state: String,
+    delete_time: Option<DateTimeUtc>,
+    revision: i64,
+}
+
+impl Row for VerifiableTenantRow {
+    type Value = VerifiableTenant;
+    const TABLE: &'static str = Model::TABLE;
+    const NAMED_BY: &'static [&'static str] = Model::NAMED_BY;
+
+    fn into_value(self) -> Result<VerifiableTenant, String> {
+        Ok(VerifiableTenant {
+            id: column("id", TenantId::parse(&self.id))?,
+            state: read_owner_state(&self.state)?,
+            delete_time: self.delete_time,
+            revision: self.revision,
+        })
     }
 }
 
@@ -111,6 +138,7 @@ impl Row for Model {
                 zone: column("time_zone", TimeZone::parse(&self.time_zone))?,
                 hour: column("warning_hour", WarningHour::parse(self.warning_hour.into()))?,
             },
+            policy: policy_row::read(&self.policy)?,
             create_time: self.create_time,
             update_time: self.update_time,
             delete_time: self.delete_time,

@@ -5,7 +5,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use crate::domain::{
     Revision, Span,
     ids::{KeyId, ServiceUserName, TenantId},
-    owner::{ServiceUser, Tenant},
+    owner::{ServiceUser, VerifiableTenant},
     verifiable_key::VerifiableKey,
 };
 use crate::store::{Cursor, Feed, FeedRow, StoreError, is_last_page};
@@ -38,7 +38,7 @@ impl Intake<'_> {
     pub(super) async fn follow(&mut self, position: Revision, owners: Revision) -> Result<(), StoreError> {
         let (mut tenants, mut service_users) = (Vec::new(), Vec::new());
         if owners > position {
-            let take = |intake: &mut Self, row: FeedRow<Tenant>| {
+            let take = |intake: &mut Self, row: FeedRow<VerifiableTenant>| {
                 let comes_back = row.content.as_ref().is_ok_and(|tenant| intake.mirror.brings_tenant_back(tenant));
                 if comes_back { tenants.push(row) } else { intake.put_tenant(row) }
             };
@@ -85,7 +85,7 @@ impl Intake<'_> {
         Ok(())
     }
 
-    fn put_tenant(&mut self, row: FeedRow<Tenant>) {
+    fn put_tenant(&mut self, row: FeedRow<VerifiableTenant>) {
         let found = match row.content {
             Ok(tenant) => self.mirror.put_tenant(&tenant),
             Err(error) => {

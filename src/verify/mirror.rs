@@ -16,7 +16,7 @@ use crate::domain::{
     Revision, Time,
     ends::RememberedEnds,
     ids::{KeyId, ServiceUserName, TenantId},
-    owner::{ServiceUser, Tenant},
+    owner::{ServiceUser, VerifiableTenant},
     pepper::Peppers,
     verifiable_key::VerifiableKey,
 };
@@ -117,7 +117,7 @@ impl Mirror {
             // Whoever presents it is told that it can't be verified, never that it is UNKNOWN.
             return self.spoil_key(id, key.revision);
         };
-        if self.unreadable.read().get(&id).is_some_and(|revision| *revision >= key.revision) {
+        if self.is_spoiled_since(id, key.revision) {
             return None;
         }
         let owner = self.owners.lock().service_user(&key.name.owner);
@@ -144,12 +144,17 @@ impl Mirror {
     /// Marks a key whose row can't be understood: it verifies no more until a change repairs it.
     pub fn spoil_key(&self, id: KeyId, revision: Revision) -> Option<Revocation> {
         let known = self.read(id, Record::clone);
-        if known.as_ref().is_some_and(|record| record.revision() >= revision) {
+        if known.as_ref().is_some_and(|record| record.revision() >= revision) || self.is_spoiled_since(id, revision) {
             return None;
         }
         self.unreadable.write().insert(id, revision);
         self.remove(id);
         Some(Revocation { revision, subject: Subject::Key(known?.name()), cause: Cause::Disabled })
+    }
+
+    /// Whether a row of this revision, or a newer one, couldn't be understood.
+    fn is_spoiled_since(&self, id: KeyId, revision: Revision) -> bool {
+        self.unreadable.read().get(&id).is_some_and(|spoiled| *spoiled >= revision)
     }
 
     /// Takes in a service user. Answers what an earlier VALID may be wrong for.
@@ -166,7 +171,7 @@ impl Mirror {
 
     /// Whether this row enables a tenant whose keys don't verify now.
     #[must_use]
-    pub fn brings_tenant_back(&self, row: &Tenant) -> bool {
+    pub fn brings_tenant_back(&self, row: &VerifiableTenant) -> bool {
         OwnerStanding::of(row.state, row.delete_time) == OwnerStanding::Enabled
             && self.owners.lock().withholds_tenant(&row.id)
     }
@@ -177,7 +182,7 @@ impl Mirror {
     }
 
     /// Takes in a tenant. Answers what an earlier VALID may be wrong for.
-    pub fn put_tenant(&self, row: &Tenant) -> Option<Revocation> {
+    pub fn put_tenant(&self, row: &VerifiableTenant) -> Option<Revocation> {
         self.put_tenant_row(&row.id, row.revision, Some((row.state, row.delete_time)))
     }
 

@@ -14,6 +14,7 @@ use triomphe::ThinArc;
 
 use crate::domain::{
     Revision, Time,
+    attributes::{Attributes, IntegrationType, Role},
     ends::KeyEnd,
     ids::{KeyId, KeyName},
     limits,
@@ -31,7 +32,9 @@ use super::usage::LastUse;
 
 /// "No such instant", in microseconds since the epoch: later than every time there is.
 const NEVER: i64 = i64::MAX;
-/// Bytes before each scope, for its length.
+/// Texts that say something of the bearer.
+pub const DESCRIPTION: usize = 3;
+/// Bytes before each text, for its length.
 const LENGTH: usize = 2;
 
 /// A key. Cheap to clone; immutable, except that its last use is noted.
@@ -59,8 +62,10 @@ struct Fixed {
     /// A bit for each of [`Right::ALL`] that a scope of the key is or implies.
     rights: u8,
     is_deleted: bool,
-    /// The id of its successor stands before the scopes.
+    /// The id of its successor stands before everything else behind this.
     is_superseded: bool,
+    /// What it says of its bearer stands before the scopes: three texts, which most keys lack.
+    is_described: bool,
     revision: Revision,
     digest: SecretDigest,
 }
@@ -96,6 +101,7 @@ impl Record {
             rights: pack_rights(&key.scopes),
             is_deleted: key.delete_time.is_some(),
             is_superseded: key.superseded_by.is_some(),
+            is_described: key.attributes != Attributes::default(),
             revision: key.revision,
             digest: key.digest,
         };
@@ -211,8 +217,18 @@ impl Record {
 
     /// The texts of its scopes.
     pub fn scopes(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        let skipped = if self.fixed().is_superseded { 16 } else { 0 };
-        Scopes { rest: self.texts().get(skipped..).unwrap_or_default() }
+        self.lengthened().skip(if self.fixed().is_described { DESCRIPTION } else { 0 })
+    }
+
+    /// What it says of its bearer: role, whom it acts for, kind of integration.
+    #[must_use]
+    pub fn description(&self) -> [&[u8]; DESCRIPTION] {
+        let mut texts = self.lengthened().take(if self.fixed().is_described { DESCRIPTION } else { 0 });
+        [
+            texts.next().unwrap_or(Role::MEMBER.as_bytes()),
+            texts.next().unwrap_or_default(),
+            texts.next().unwrap_or_default(),
+        ]
     }
 
     /// Whether a scope of the key is, or implies, this right.
@@ -278,6 +294,11 @@ impl Record {
         &self.0.header.header
     }
 
+    fn lengthened(&self) -> Texts<'_> {
+        let skipped = if self.fixed().is_superseded { 16 } else { 0 };
+        Texts { rest: self.texts().get(skipped..).unwrap_or_default() }
+    }
+
     fn texts(&self) -> &[u8] {
         &self.0.slice
     }
@@ -285,11 +306,11 @@ impl Record {
 
 /// Reads what [`pack_texts`] wrote.
 #[derive(Clone)]
-struct Scopes<'a> {
+struct Texts<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Iterator for Scopes<'a> {
+impl<'a> Iterator for Texts<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -300,19 +321,25 @@ impl<'a> Iterator for Scopes<'a> {
     }
 }
 
-/// The successor's id, then each scope with its length before it.
+/// The successor's id, then what is said of the bearer and each scope, with its length before it.
 fn pack_texts(key: &VerifiableKey) -> Vec<u8> {
     let mut texts = Vec::with_capacity(key.scopes.iter().map(|scope| scope.as_str().len() + LENGTH).sum());
     if let Some(successor) = key.superseded_by {
         texts.extend(successor.to_bytes());
     }
-    for scope in &key.scopes {
-        // A scope is at most 263 bytes long; one that weren't would grant nothing.
-        let Ok(length) = u16::try_from(scope.as_str().len()) else { continue };
+    let description = (key.attributes != Attributes::default()).then(|| describe(&key.attributes));
+    for text in description.iter().flatten().copied().chain(key.scopes.iter().map(Scope::as_str)) {
+        // A scope is at most 263 bytes long, and nothing is longer than 800; what were would grant nothing.
+        let Ok(length) = u16::try_from(text.len()) else { continue };
         texts.extend(length.to_le_bytes());
-        texts.extend(scope.as_str().bytes());
+        texts.extend(text.bytes());
     }
     texts
+}
+
+fn describe(attributes: &Attributes) -> [&str; DESCRIPTION] {
+    let integration_type = attributes.integration_type.as_ref().map_or("", IntegrationType::as_str);
+    [attributes.role.as_str(), attributes.on_behalf_of.as_str(), integration_type]
 }
 
 fn pack_networks(networks: &[Network]) -> Option<ThinArc<(), Network>> {

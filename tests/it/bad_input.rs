@@ -4,6 +4,7 @@
 mod dynamic;
 mod kinds;
 mod metadata;
+mod names;
 mod people;
 mod permissions;
 mod presented;
@@ -137,7 +138,9 @@ fn numbered(input: Input, number: usize) -> Input {
 
 /// A place that this call may change as it likes: what one good call does must not hinder the next.
 async fn place_for(root: &mut Client, field: &Field, tenant: &str, number: usize) -> Place {
-    let own_tenant = ["CreateTenant", "DisableTenant", "DeleteTenant"].iter().any(|method| field.rpc.ends_with(method));
+    let own_tenant = ["CreateTenant", "UpdateTenant", "DisableTenant", "DeleteTenant"]
+        .iter()
+        .any(|method| field.rpc.ends_with(method));
     let tenant = if own_tenant { root.create_tenant(&format!("acme-{number}")).await } else { tenant.to_owned() };
     Place::inside(root, &tenant, &format!("user-{number}")).await
 }

@@ -23,7 +23,7 @@ impl Life {
         let owner = root.create_service_user(&tenant, "billing").await;
         let key = v1::Key { display_name: "a key".to_owned(), scopes: vec!["pay".to_owned()], ..Default::default() };
         let ttl = prost_types::Duration { seconds: days * 86_400, nanos: 0 };
-        let request = v1::CreateKeyRequest { parent: owner, key: Some(key), ttl: Some(ttl), request_id: String::new() };
+        let request = v1::CreateKeyRequest { parent: owner, key: Some(key), ttl: Some(ttl), ..Default::default() };
         let made = root.keys.create_key(request).await.expect("a key").into_inner();
         let name = made.key.expect("a key").name;
         Some(Self { app, root, name, secret: made.secret })

@@ -41,6 +41,7 @@ mod oracle;
 mod outage;
 mod outside_clients;
 mod pgbouncer;
+mod policies;
 mod postgres_wire;
 mod raw;
 mod readme;

@@ -102,6 +102,7 @@ fn every_field_comes_back_out_of_a_record() {
             let plain = world.readable_key();
             let (key, record) = (plain.key(&world), record(&plain, &world));
             assert_eq!(record.scopes().collect::<Vec<_>>(), texts(&plain.scopes), "seed {seed}");
+            assert_eq!(record.description(), *texts(&plain.said), "seed {seed}");
             assert_eq!(record.networks(), key.networks, "seed {seed}");
             assert_eq!(record.superseded_by(), key.superseded_by, "seed {seed}");
             assert_eq!(record.expire_time(), key.expire_time, "seed {seed}");
@@ -170,11 +171,16 @@ fn message(answer: &Answer, presented: &str) -> VerifyResponse {
     let name = key.name();
     assert_eq!(presented[4..26], name.id.to_string());
     let expire_time = key.expire_time();
+    let [role, on_behalf_of, integration_type] =
+        key.description().map(|said| String::from_utf8(said.to_owned()).expect("a text"));
     VerifyResponse {
         key: name.to_string(),
         service_user: name.owner.to_string(),
         tenant: format!("tenants/{}", name.owner.tenant),
         scopes: key.scopes().map(|scope| String::from_utf8(scope.to_owned()).expect("a text")).collect(),
+        role,
+        on_behalf_of,
+        integration_type,
         expire_time: expire_time.map(timestamp),
         expiring_soon: expires_soon(expire_time, answer.now),
         superseded_by: key.superseded_by().map_or_else(String::new, |id| name.owner.key(id).to_string()),
@@ -196,10 +202,12 @@ fn the_longest_lists_come_back_out_of_a_record() {
         scopes: (0..limits::SCOPES).map(scope).collect(),
         networks: (0..limits::NETWORKS).map(|_| plain::Net::any(&mut world.chance)).collect(),
         superseded_by: Some([0xff; 16]),
+        said: ["r".repeat(64), "ü".repeat(limits::ON_BEHALF_OF_CHARACTERS), "k".repeat(64)],
         ..world.readable_key()
     };
     let record = record(&plain, &world);
     assert!(record.scopes().eq(texts(&plain.scopes)), "all 100");
+    assert_eq!(record.description(), *texts(&plain.said));
     assert_eq!(record.networks(), plain.key(&world).networks, "all 64");
     assert_eq!(record.superseded_by().expect("one").to_bytes(), [0xff; 16]);
     for network in &plain.networks {

@@ -157,21 +157,26 @@ async fn a_database_of_the_version_before_is_migrated_and_goes_on_working(engine
     assert_eq!(root.verdict(before.key.reveal()).await, Verdict::Expired);
 }
 
+/// Changes of the schema since.
+fn newer() -> usize {
+    claviger_migrations::known().len() - 1
+}
+
 async fn expect_serve_to_refuse(place: &Place) {
     let mut serve = command(place);
     serve.arg("serve");
     let (code, _, err) = run(serve).await;
     assert_ne!(code, Some(0));
-    assert!(err.contains("lacks 2 change(s)") && err.contains("`claviger migrate`"), "{err}");
+    assert!(err.contains(&format!("lacks {} change(s)", newer())) && err.contains("`claviger migrate`"), "{err}");
 }
 
 async fn expect_migrate_to_work(place: &Place) {
-    for said in ["2 migration(s) applied", "nothing was changed"] {
+    for said in [format!("{} migration(s) applied", newer()), "nothing was changed".to_owned()] {
         let mut migrate = command(place);
         migrate.arg("migrate");
         let (code, out, err) = run(migrate).await;
         assert_eq!(code, Some(0), "{err}");
-        assert!(out.contains(said), "{out}");
+        assert!(out.contains(&*said), "{out}");
     }
 }
 

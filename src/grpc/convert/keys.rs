@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::authority::{call::Call, keys::CreationRequest, replays::ReplayRequest, rotation::RotationRequest};
 use crate::domain::{
     Refusal, Revision, Time,
+    attributes::{Attributes, IntegrationType, Role},
     ids::{KeyName, KeyParent, ServiceUserName, TenantId},
     key::{self, Key, KeyEdit, KeyState, NewKey, check_expire_time},
     limits,
@@ -13,7 +14,7 @@ use crate::domain::{
     rights::Right,
     rotation::Rotation,
     scope::Scope,
-    text::{Description, DisplayName, RevokeReason},
+    text::{Description, DisplayName, OnBehalfOf, RevokeReason},
 };
 use crate::proto::v1;
 use crate::store::{KeyFilter, KeyStateFilter};
@@ -21,8 +22,11 @@ use crate::store::{KeyFilter, KeyStateFilter};
 use super::{expected_revision, fields::Fields, mask, time};
 
 const EDITABLE: [&str; 5] = ["display_name", "description", "scopes", "allowed_networks", "expire_time"];
-const IMMUTABLE: [&str; 14] = [
+const IMMUTABLE: [&str; 17] = [
     "name",
+    "role",
+    "on_behalf_of",
+    "integration_type",
     "state",
     "create_time",
     "update_time",
@@ -57,6 +61,7 @@ pub fn create(request: &v1::CreateKeyRequest, call: &Call) -> Result<CreationReq
     let display_name = fields.take("key.display_name", DisplayName::parse(&key.display_name));
     let description = fields.take("key.description", Description::parse(&key.description));
     let scopes = scopes(&mut fields, key);
+    let attributes = attributes(&mut fields, key);
     let networks = networks(&mut fields, key);
     check_admin_scopes(&mut fields, call, owner.as_ref().map(|owner| &owner.tenant), scopes.as_deref());
     let times = (key.expire_time.as_ref(), request.ttl.as_ref());
@@ -67,8 +72,10 @@ pub fn create(request: &v1::CreateKeyRequest, call: &Call) -> Result<CreationReq
             display_name: display_name?,
             description: description?,
             scopes: scopes?,
+            attributes: attributes?,
             networks: networks?,
             expire_time: expire_time?,
+            disabled: request.disabled,
         };
         Some(CreationRequest { owner: owner?, new, replay: replay? })
     };
@@ -200,6 +207,13 @@ pub fn write(key: &Key, now: Time) -> v1::Key {
         description: key.description.as_str().to_owned(),
         state: write_state(&state).into(),
         scopes: key.scopes.iter().map(Scope::to_string).collect(),
+        role: key.attributes.role.as_str().to_owned(),
+        on_behalf_of: key.attributes.on_behalf_of.as_str().to_owned(),
+        integration_type: key
+            .attributes
+            .integration_type
+            .as_ref()
+            .map_or_else(String::new, |kind| kind.as_str().to_owned()),
         allowed_networks: key.networks.iter().map(Network::to_string).collect(),
         expire_time: key.expire_time.map(time::write),
         create_time: Some(time::write(key.create_time)),
@@ -228,6 +242,16 @@ fn write_state(state: &KeyState) -> v1::KeyState {
 
 fn scopes(fields: &mut Fields, key: &v1::Key) -> Option<Vec<Scope>> {
     fields.take_all("key.scopes", limits::SCOPES, &key.scopes, Scope::parse)
+}
+
+/// Empty texts are what most keys have: role `member`, and nothing else.
+fn attributes(fields: &mut Fields, key: &v1::Key) -> Option<Attributes> {
+    let role = if key.role.is_empty() { Role::MEMBER } else { &key.role };
+    let role = fields.take("key.role", Role::parse(role));
+    let on_behalf_of = fields.take("key.on_behalf_of", OnBehalfOf::parse(&key.on_behalf_of));
+    let kind = Some(&key.integration_type).filter(|kind| !kind.is_empty()).map(|kind| IntegrationType::parse(kind));
+    let integration_type = fields.take("key.integration_type", kind.transpose());
+    Some(Attributes { role: role?, on_behalf_of: on_behalf_of?, integration_type: integration_type? })
 }
 
 fn networks(fields: &mut Fields, key: &v1::Key) -> Option<Vec<Network>> {

@@ -5,6 +5,7 @@ pub mod fields;
 pub mod keys;
 pub mod notifications;
 pub mod owners;
+pub mod policy;
 pub mod time;
 pub mod user_groups;
 pub mod verification;

@@ -7,16 +7,19 @@ use crate::domain::{
     ids::{ServiceUserId, ServiceUserName, TenantId},
     limits,
     owner::{OwnerState, ServiceUser, Tenant},
+    policy::TenantPolicy,
     text::{Description, DisplayName},
 };
 use crate::proto::v1;
 
-use super::{expected_revision, fields::Fields, mask, time};
+use super::{expected_revision, fields::Fields, mask, policy, time};
 
 const IMMUTABLE: [&str; 7] = ["name", "state", "create_time", "update_time", "delete_time", "purge_time", "revision"];
 
 /// Reads a CreateTenantRequest.
-pub fn create_tenant(request: &v1::CreateTenantRequest) -> Result<(TenantId, DisplayName, Calendar), Refusal> {
+pub fn create_tenant(
+    request: &v1::CreateTenantRequest,
+) -> Result<(TenantId, DisplayName, Calendar, TenantPolicy), Refusal> {
     let mut fields = Fields::default();
     let id = fields.take("tenant_id", TenantId::parse_new(&request.tenant_id));
     let absent = v1::Tenant::default();
@@ -26,7 +29,8 @@ pub fn create_tenant(request: &v1::CreateTenantRequest) -> Result<(TenantId, Dis
     let zone = fields.take("tenant.time_zone", TimeZone::parse(zone));
     let hour = tenant.warning_hour.map_or(Ok(WarningHour::DEFAULT), WarningHour::parse);
     let hour = fields.take("tenant.warning_hour", hour);
-    let complete = || Some((id?, display_name?, Calendar { zone: zone?, hour: hour? }));
+    let policy = policy::read(&mut fields, tenant.policy.as_ref());
+    let complete = || Some((id?, display_name?, Calendar { zone: zone?, hour: hour? }, policy?));
     fields.finish(complete())
 }
 
@@ -37,7 +41,7 @@ pub fn update_tenant(request: &v1::UpdateTenantRequest) -> Result<(TenantId, Ten
     let tenant = request.tenant.as_ref().unwrap_or(&absent);
     let id = fields.take("tenant.name", TenantId::parse_name(&tenant.name));
     let expected = expected_revision(&mut fields, request.expected_revision);
-    let editable = ["display_name", "time_zone", "warning_hour"];
+    let editable = ["display_name", "time_zone", "warning_hour", "policy"];
     let paths = mask(&mut fields, request.update_mask.as_ref(), &editable, &IMMUTABLE);
     let mut edit = TenantEdit::default();
     if paths.contains(&"display_name") {
@@ -49,6 +53,9 @@ pub fn update_tenant(request: &v1::UpdateTenantRequest) -> Result<(TenantId, Ten
     if paths.contains(&"warning_hour") {
         let hour = tenant.warning_hour.ok_or_else(|| "must be given: an hour, 0 to 23".to_owned());
         edit.hour = fields.take("tenant.warning_hour", hour.and_then(WarningHour::parse));
+    }
+    if paths.contains(&"policy") {
+        edit.policy = policy::read(&mut fields, tenant.policy.as_ref());
     }
     let complete = || Some((id?, edit, expected?));
     fields.finish(complete())
@@ -103,6 +110,7 @@ pub fn write_tenant(tenant: &Tenant) -> v1::Tenant {
         state: state.into(),
         time_zone: tenant.calendar.zone.name().to_owned(),
         warning_hour: Some(tenant.calendar.hour.get().into()),
+        policy: policy::write(&tenant.policy),
         create_time: Some(time::write(tenant.create_time)),
         update_time: Some(time::write(tenant.update_time)),
         delete_time: tenant.delete_time.map(time::write),

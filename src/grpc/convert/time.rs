@@ -23,6 +23,12 @@ pub fn write(time: Time) -> Timestamp {
     Timestamp { seconds: time.timestamp(), nanos: i32::try_from(time.timestamp_subsec_nanos()).unwrap_or(0) }
 }
 
+/// Writes a length of time.
+#[must_use]
+pub fn write_span(span: Span) -> Duration {
+    Duration { seconds: span.num_seconds(), nanos: span.subsec_nanos() }
+}
+
 /// Reads a `ttl`: 1 s to 100 years.
 pub fn parse_ttl(duration: &Duration) -> Result<Span, String> {
     parse_span(duration, limits::SHORTEST_LIFETIME, limits::LIFETIME, "1 second to 100 years")

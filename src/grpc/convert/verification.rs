@@ -60,6 +60,12 @@ pub fn encode(answer: &Answer, presented: &str, bytes: &mut Vec<u8>) {
         text(3, &service_user, bytes);
         text(4, &[tenants, tenant], bytes);
         key.scopes().for_each(|scope| text(5, &[scope], bytes));
+        let [role, on_behalf_of, integration_type] = key.description();
+        text(6, &[role], bytes);
+        [(7, on_behalf_of), (9, integration_type)]
+            .iter()
+            .filter(|(_, said)| !said.is_empty())
+            .for_each(|(field, said)| text(*field, &[said], bytes));
         let expire_time = key.expire_time();
         if let Some(time) = expire_time {
             encoding::message::encode(10, &time::write(time), bytes);

@@ -12,6 +12,7 @@ pub struct Model {
     pub state: String,
     pub time_zone: String,
     pub warning_hour: i16,
+    pub policy: String,
     pub next_warning_time: DateTimeUtc,
     pub create_time: DateTimeUtc,
     pub update_time: DateTimeUtc,

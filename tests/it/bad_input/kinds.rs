@@ -3,6 +3,7 @@
 use tonic::Code;
 
 use super::dynamic::Input::{self, *};
+use super::names::{bad_key_ids, bad_labels, bad_request_ids, bad_uuids, names, other_names};
 use super::people::{bad_addresses, longest_members, member, members, zones};
 use super::permissions::{hundred, networks, scopes, widest};
 use crate::harness::app::start_of_time;
@@ -19,6 +20,11 @@ pub enum Kind {
     DisplayName,
     Description,
     Reason,
+    /// What the tenant's policy must list besides.
+    Role,
+    IntegrationType,
+    OnBehalfOf,
+    Labels,
     Revision,
     PageSize,
     PageToken,
@@ -81,7 +87,7 @@ const DAY: i64 = 86_400;
 const CENTURY: i64 = 36_500 * DAY;
 const YEAR_9001: i64 = 221_876_928_000;
 const LAST_SECOND: i64 = 253_402_300_799;
-const KEY: &str = "tenants/acme/serviceUsers/billing/keys/";
+pub(super) const KEY: &str = "tenants/acme/serviceUsers/billing/keys/";
 
 /// A good text with an invisible character inside, or a space at an end.
 fn spoilt(good: &str) -> Vec<String> {
@@ -105,7 +111,7 @@ pub fn id(characters: usize) -> String {
     "a".repeat(characters)
 }
 
-fn key_id() -> String {
+pub(super) fn key_id() -> String {
     claviger::domain::ids::KeyId::from_random([7; 16]).to_string()
 }
 
@@ -158,6 +164,11 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
         Kind::DisplayName => blamed(with("a name", &["", " ", "a\nb", "a\rb", &"é".repeat(101)])),
         Kind::Description => blamed(with("what it is for", &["\n", "a\rb", "a\tb", &"é".repeat(1_001)])),
         Kind::Reason => blamed(with("no longer used", &[" ", "a\nb", &"é".repeat(201)])),
+        Kind::Role | Kind::IntegrationType => {
+            blamed(bad_labels().into_iter().filter(|label| !label.is_empty()).collect())
+        }
+        Kind::OnBehalfOf => blamed(with("Ada", &[" ", "a\nb", &"é".repeat(201)])),
+        Kind::Labels => listed("member", 100, bad_labels()),
         Kind::Revision | Kind::WatchedFrom => numbers(&[-1, i64::MIN]),
         Kind::PageSize => numbers(&[-1, 501, i64::from(i32::MIN), i64::from(i32::MAX)]),
         Kind::State | Kind::ToldAbout => numbers(&[-1, 5, i64::from(i32::MIN), i64::from(i32::MAX)]),
@@ -190,18 +201,7 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
         ),
         Kind::RequiredScopes => listed("pay", 100, scopes(&["*", "a:*"])),
         Kind::Networks => listed("192.0.2.0/24", 64, networks()),
-        Kind::RequestId => blamed(with(
-            UUID,
-            &[
-                "1",
-                &UUID.replace('-', ""),
-                &format!("{{{UUID}}}"),
-                &format!("urn:uuid:{UUID}"),
-                &UUID.replace('4', "g"),
-                &UUID[1..],
-                &format!("{UUID}0"),
-            ],
-        )),
+        Kind::RequestId => blamed(bad_request_ids()),
         Kind::Target => blamed(with("tenants/acme", &[&id(253)])),
         Kind::ClientIp => blamed(with(
             "192.0.2.1",
@@ -240,54 +240,9 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
     }
 }
 
-const UUID: &str = "8c6f4b1e-2f4a-4a53-9d3e-4b7c5f0a9d21";
+pub(super) const UUID: &str = "8c6f4b1e-2f4a-4a53-9d3e-4b7c5f0a9d21";
 /// What a test may replace to get another UUID.
 pub const LAST_OF_UUID: &str = "9d21";
-
-fn names(good: &str) -> Vec<String> {
-    let deeper = [
-        format!("{good}/"),
-        format!("/{good}"),
-        format!("{good}/x/y"),
-        good.replace('/', "//"),
-        good.replace("acme", ""),
-    ];
-    let cased = [good.replace("tenants", "Tenants"), good.replace("acme", "Acme"), good.replace("acme", "1acme")];
-    let longer = [good.replace("acme", &id(64)), good.replace("acme", "a_b"), good.replace("acme", "äcme")];
-    let shorter = ["tenants".to_owned(), String::new()];
-    with(good, &[]).into_iter().chain(deeper).chain(cased).chain(longer).chain(shorter).collect()
-}
-
-/// Names that are neither a service user's nor a user group's.
-fn other_names() -> Vec<String> {
-    let parents = ["serviceUsers", "userGroups"].map(|list| (list, format!("tenants/acme/{list}")));
-    let wrong = parents.iter().flat_map(|(list, parent)| {
-        [format!("{parent}/-"), format!("tenants/-/{list}/ops"), format!("{}/ops", parent.to_lowercase())]
-    });
-    let others = ["tenants/acme".to_owned(), "tenants/acme/keyGroups/ops".to_owned(), format!("{KEY}{}", key_id())];
-    wrong.chain(others).collect()
-}
-
-/// Spellings of a UUID that a list never answers.
-fn bad_uuids() -> Vec<String> {
-    let wrong = [&UUID[1..], "-", "", "x"].map(str::to_owned);
-    let other = [UUID.to_uppercase(), UUID.replace('-', ""), format!("{{{UUID}}}"), format!("urn:uuid:{UUID}")];
-    wrong.into_iter().chain(other).map(|id| format!("tenants/acme/notifications/{id}")).collect()
-}
-
-fn bad_key_ids() -> Vec<String> {
-    let good = key_id();
-    let ids = [
-        String::new(),
-        good[1..].to_owned(),
-        format!("{good}0"),
-        "0".repeat(22),
-        "z".repeat(22),
-        "-".to_owned(),
-        format!("{}!", &good[1..]),
-    ];
-    ids.into_iter().map(|id| format!("{KEY}{id}")).collect()
-}
 
 fn masks() -> Vec<Bad> {
     let second = [
@@ -354,6 +309,16 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
         Kind::DisplayName => texts(&[&"é".repeat(100), "x", "two  words", "שלום", "👩", "<script>"]),
         Kind::Description => texts(&[&"é".repeat(1_000), "", "two\nlines"]),
         Kind::Reason => texts(&[&"é".repeat(200), "", "x"]),
+        Kind::Role => vec![
+            (Text(String::new()), Code::Ok),
+            (Text("member".to_owned()), Code::Ok),
+            (Text(id(64)), Code::FailedPrecondition),
+        ],
+        Kind::IntegrationType => vec![(Text(String::new()), Code::Ok), (Text(id(64)), Code::FailedPrecondition)],
+        Kind::OnBehalfOf => texts(&["", &"é".repeat(200), "שלום"]),
+        Kind::Labels => {
+            accepted([Texts((0..100).map(|number| format!("A.b_c-{number}")).collect()), Texts(Vec::new())])
+        }
         Kind::Revision => vec![(Number(0), Code::Ok), (Number(i64::MAX), Code::Aborted)],
         Kind::PageSize => accepted([Number(0), Number(1), Number(500)]),
         Kind::State | Kind::ToldAbout => accepted((0..=4).map(Number)),

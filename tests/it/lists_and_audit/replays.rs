@@ -19,7 +19,7 @@ const OTHER_ID: &str = "8c6f4b1e-2f4a-4a53-9d3e-4b7c5f0a9d22";
 fn create(parent: &str, display_name: &str, request_id: &str) -> v1::CreateKeyRequest {
     let key = v1::Key { display_name: display_name.to_owned(), ..Default::default() };
     let (parent, request_id) = (parent.to_owned(), request_id.to_owned());
-    v1::CreateKeyRequest { parent, key: Some(key), ttl: None, request_id }
+    v1::CreateKeyRequest { parent, key: Some(key), request_id, ..Default::default() }
 }
 
 /// The key's name and its secret.

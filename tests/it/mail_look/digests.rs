@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use claviger::domain::{
     Time,
     address::MailAddress,
+    attributes::Attributes,
     calendar::TimeZone,
     ids::{KeyId, ServiceUserId, ServiceUserName, SubscriberId, TenantId},
     key::{Key, KeyState, NewKey},
@@ -41,8 +42,10 @@ pub fn warned(tenant: &str, number: u8, facts: &Facts<'_>) -> WarnedKey {
         display_name: name(facts.name),
         description: Description::parse(facts.description).expect("a description"),
         scopes: Vec::new(),
+        attributes: Attributes::default(),
         networks: Vec::new(),
         expire_time: Some(expire_time),
+        disabled: false,
     };
     let random = |at: usize| number.wrapping_mul(37).wrapping_add((at as u8).wrapping_mul(91));
     let key_id = KeyId::from_random(std::array::from_fn(random));

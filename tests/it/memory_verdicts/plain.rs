@@ -5,11 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use claviger::domain::{
     Time,
+    attributes::{Attributes, IntegrationType, Role},
     ids::{KeyId, ServiceUserName},
     network::{Network, parse_address},
     pepper::PepperId,
     scope::Scope,
     secret::Secret,
+    text::OnBehalfOf,
     verifiable_key::{Standing, VerifiableKey},
 };
 use claviger::verify::verdict::Verdict;
@@ -51,6 +53,8 @@ pub struct Plain {
     pub id: [u8; 16],
     pub state: State,
     pub scopes: Vec<String>,
+    /// Role, on_behalf_of, integration_type.
+    pub said: [String; 3],
     pub networks: Vec<Net>,
     pub expire: Option<i64>,
     pub delete: Option<i64>,
@@ -153,6 +157,7 @@ impl Plain {
                 State::Expired => Standing::Expired,
             },
             scopes: self.scopes.iter().map(|text| Scope::parse(text).expect("a scope")).collect(),
+            attributes: self.attributes(),
             networks: self.networks.iter().map(|net| Network::parse(&net.text).expect("a network")).collect(),
             expire_time: self.expire.map(time),
             delete_time: self.delete.map(time),
@@ -161,6 +166,16 @@ impl Plain {
             pepper: id,
             is_edited: true,
             revision: self.revision,
+        }
+    }
+
+    fn attributes(&self) -> Attributes {
+        let [role, on_behalf_of, integration_type] = &self.said;
+        let kind = Some(integration_type).filter(|kind| !kind.is_empty());
+        Attributes {
+            role: Role::parse(role).expect("a role"),
+            on_behalf_of: OnBehalfOf::parse(on_behalf_of).expect("a text"),
+            integration_type: kind.map(|kind| IntegrationType::parse(kind).expect("a kind")),
         }
     }
 

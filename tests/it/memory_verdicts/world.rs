@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use claviger::domain::{
-    calendar::Calendar,
     ids::{KeyId, ServiceUserName, TenantId},
-    owner::{OwnerState, ServiceUser, Tenant},
+    owner::{OwnerState, ServiceUser, VerifiableTenant},
     pepper::Peppers,
     secret::Secret,
     text::{Description, DisplayName},
@@ -153,10 +152,7 @@ impl World {
         self.tenants[tenant] = owner;
         let (id, revision) = (TenantId::parse(&Self::tenant_id(tenant)).expect("an id"), self.next_revision());
         let Some((state, deleted)) = row(owner) else { return self.mirror.spoil_tenant(&id, revision).is_some() };
-        let name = DisplayName::parse("a tenant").expect("a name");
-        let mut row = Tenant::create(id, name, Calendar::DEFAULT, time(self.now));
-        (row.state, row.revision) = (state, revision);
-        row.delete_time = deleted.then(|| time(self.now));
+        let row = VerifiableTenant { id, state, delete_time: deleted.then(|| time(self.now)), revision };
         self.mirror.put_tenant(&row).is_some()
     }
 
@@ -213,6 +209,11 @@ impl World {
             _ => State::Enabled,
         };
         let scopes = if seldom(chance) { chance.below(101) } else { chance.below(5) };
+        let said = match chance.below(3) {
+            0 => [0, 1, 2].map(|_| ["member", "Admin.v2", &"r".repeat(64)][chance.below(3)].to_owned()),
+            1 => ["member", "Jürgen Müller", ""].map(str::to_owned),
+            _ => ["member", "", ""].map(str::to_owned),
+        };
         let networks = if seldom(chance) { chance.below(65) } else { chance.below(2) };
         Plain {
             tenant: chance.below(TENANTS),
@@ -220,6 +221,7 @@ impl World {
             id: id.to_bytes(),
             state,
             scopes: (0..scopes).map(|_| granted(chance)).collect(),
+            said,
             networks: (0..networks).map(|_| Net::any(chance)).collect(),
             expire: (chance.below(3) == 0).then(|| near(chance, now)),
             delete: (chance.below(12) == 0).then(|| near(chance, now)),

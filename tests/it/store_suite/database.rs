@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use claviger::domain::{
     Span, Time,
+    attributes::Attributes,
     audit::{AuditEvent, Outcome, event_id},
     calendar::Calendar,
     ids::{KeyId, KeyName, ServiceUserName, TenantId},
     key::{Key, NewKey},
     owner::{ServiceUser, Tenant},
     pepper::{Pepper, SecretDigest},
+    policy::TenantPolicy,
     scope::Scope,
     text::{Description, DisplayName},
 };
@@ -78,8 +80,8 @@ impl Database {
     /// Makes a key the way a use case does. `false` at the limit.
     pub(super) async fn create(&self, key: &Key) -> Result<bool, StoreError> {
         let write = self.store.write().await?;
-        let taken = write.taken_slots(&key.name.owner).await?.expect("its owner");
-        let Some(slot) = write.free_slot(&key.name.owner, taken, key.create_time).await? else { return Ok(false) };
+        let room = write.room(&key.name.owner).await?.expect("its owner");
+        let Some(slot) = write.free_slot(&key.name.owner, &room, key.create_time).await? else { return Ok(false) };
         write.insert_key(key, slot, &digest(key.name.id), pepper().id()).await?;
         let event = event(&write);
         write.commit(event).await.map(|_| true)
@@ -213,7 +215,7 @@ pub(super) fn tenant_id(id: &str) -> TenantId {
 }
 
 pub(super) fn tenant(id: &str) -> Tenant {
-    Tenant::create(tenant_id(id), text("A tenant"), Calendar::DEFAULT, now())
+    Tenant::create(tenant_id(id), text("A tenant"), Calendar::DEFAULT, TenantPolicy::default(), now())
 }
 
 pub(super) fn service_user(name: &ServiceUserName) -> ServiceUser {
@@ -242,8 +244,10 @@ pub(super) fn key_named(name: KeyName) -> Key {
         display_name: text("A key"),
         description: Description::default(),
         scopes: vec![Scope::parse("mcp:*").expect("a scope")],
+        attributes: Attributes::default(),
         networks: Vec::new(),
         expire_time: None,
+        disabled: false,
     };
     Key::create(name, new, None, now()).expect("a key")
 }
