@@ -2,7 +2,7 @@
 
 use crate::domain::{
     Refusal, Revision,
-    ids::{KeyId, KeyName, ServiceUserName},
+    ids::{KeyGroupName, KeyId, KeyName, ServiceUserName},
     key::{Key, KeyEdit, NewKey, Transition},
     page::{Page, Paged},
     refusal::{Resource, require_revision},
@@ -16,6 +16,7 @@ use crate::store::{KeyFilter, TakenSlots, Write};
 use super::{
     Authority, AuthorityError, Changed,
     call::Call,
+    key_groups::{require_group_of, require_listed_group},
     replays::{ReplayRequest, replay_of},
     service_users::require_tenant,
 };
@@ -74,6 +75,7 @@ impl Authority {
             let key = load(&write, &owner.key(replayed.key_id())).await?;
             return Ok(Changed::at(key.revision, Created { key, secret: replayed }));
         }
+        require_group_of(&write, &created.key).await?;
         self.insert_key(&write, &created, taken, false, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
@@ -126,6 +128,9 @@ impl Authority {
                 call.caller.require(Right::KeysRead)?;
                 require_tenant(self.store(), tenant).await?;
             }
+        }
+        if let Some(id) = filter.key_group.clone() {
+            require_listed_group(self.store(), &KeyGroupName { tenant: tenant.clone(), id }).await?;
         }
         Ok(self.store().keys(filter, page, call.now).await?)
     }
@@ -205,8 +210,13 @@ impl Authority {
         self.change(call, move |write, call| async move {
             let key = load(&write, &name).await?;
             require_revision(&name, expected, key.revision)?;
-            let end = key.expire_time;
+            let (end, group) = (key.expire_time, key.key_group.clone());
             let transition = rule(key, &call)?;
+            if let Transition::Changed(changed) = &transition
+                && changed.key_group != group
+            {
+                require_group_of(&write, changed).await?;
+            }
             if let Transition::Changed(changed) = &transition
                 && changed.expire_time != end
             {

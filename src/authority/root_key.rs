@@ -73,6 +73,7 @@ fn new_root_key() -> Result<NewKey, AuthorityError> {
         display_name: DisplayName::parse("root key").map_err(AuthorityError::Defect)?,
         description: Description::default(),
         scopes: vec![Scope::parse(Right::Admin.scope()).map_err(AuthorityError::Defect)?],
+        key_group: None,
         networks: Vec::new(),
         expire_time: None,
     })

@@ -167,6 +167,7 @@ fn list_filter(request: &v1::ListKeysRequest) -> Vec<String> {
     vec![
         request.parent.clone(),
         request.state.to_string(),
+        request.key_group.clone(),
         time(&request.expiring_before),
         time(&request.unused_since),
         request.show_deleted.to_string(),

@@ -221,6 +221,7 @@ mod tests {
             display_name: DisplayName::parse("Payments").expect("a name"),
             description: Description::default(),
             scopes: Vec::new(),
+            key_group: None,
             networks: Vec::new(),
             expire_time: Some(now() + chrono::TimeDelta::hours(hours)),
         };

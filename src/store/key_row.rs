@@ -6,7 +6,7 @@ use sea_orm::prelude::DateTimeUtc;
 
 use crate::domain::{
     Revision, Span,
-    ids::{KeyId, KeyName, ServiceUserId, ServiceUserName, TenantId},
+    ids::{KeyGroupId, KeyId, KeyName, ServiceUserId, ServiceUserName, TenantId},
     key::{Key, KeyState},
     network::Network,
     pepper::{PepperId, SecretDigest},
@@ -44,6 +44,7 @@ pub(super) fn columns(key: &Key, revision: Revision) -> Result<ActiveModel, Stor
         revoke_time: Set(revoke_time),
         revoke_reason: Set(revoke_reason),
         scopes: Set(json_of(key.scopes.iter().map(Scope::to_string))?),
+        key_group_id: Set(key.key_group.as_ref().map(|id| id.as_str().to_owned())),
         networks: Set(json_of(key.networks.iter().map(Network::to_string))?),
         expire_time: Set(key.expire_time),
         lifetime_microseconds: Set(key.lifetime.map(microseconds).transpose()?),
@@ -132,6 +133,7 @@ impl Row for Model {
             description: column("description", Description::parse(&self.description))?,
             state,
             scopes: column("scopes", list_of(&self.scopes, Scope::parse))?,
+            key_group: column("key_group_id", self.key_group_id.as_deref().map(KeyGroupId::parse).transpose())?,
             networks: column("networks", list_of(&self.networks, Network::parse))?,
             expire_time: self.expire_time,
             lifetime: self.lifetime_microseconds.map(Span::microseconds),

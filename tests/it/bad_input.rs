@@ -4,6 +4,7 @@
 mod dynamic;
 mod kinds;
 mod metadata;
+mod names;
 mod people;
 mod permissions;
 mod presented;

@@ -24,6 +24,7 @@ mod freshness;
 mod hostile_streams;
 mod http_port;
 mod interleavings;
+mod key_groups;
 mod last_used;
 mod life_table;
 mod lifecycle;

@@ -162,11 +162,11 @@ async fn expect_serve_to_refuse(place: &Place) {
     serve.arg("serve");
     let (code, _, err) = run(serve).await;
     assert_ne!(code, Some(0));
-    assert!(err.contains("lacks 2 change(s)") && err.contains("`claviger migrate`"), "{err}");
+    assert!(err.contains("lacks 3 change(s)") && err.contains("`claviger migrate`"), "{err}");
 }
 
 async fn expect_migrate_to_work(place: &Place) {
-    for said in ["2 migration(s) applied", "nothing was changed"] {
+    for said in ["3 migration(s) applied", "nothing was changed"] {
         let mut migrate = command(place);
         migrate.arg("migrate");
         let (code, out, err) = run(migrate).await;
@@ -182,7 +182,7 @@ async fn expect_the_same_as_before(before: &Before, root: &mut Client) {
     let name = format!("tenants/acme/serviceUsers/billing/keys/{}", before.key.key_id());
     let key = root.keys.get_key(v1::GetKeyRequest { name }).await.expect("a key").into_inner().key.expect("a key");
     assert_eq!((key.state(), key.description.as_str(), key.revision), (KeyState::Enabled, "From before", 2));
-    assert_eq!((key.scopes, key.last_used_time.is_some()), (vec!["pay".to_owned()], false));
+    assert_eq!((key.scopes, key.last_used_time.is_some(), key.key_group.as_str()), (vec!["pay".to_owned()], false, ""));
     let request = v1::ListAuditEventsRequest { parent: "tenants/acme".to_owned(), ..Default::default() };
     let events = root.audit.list_audit_events(request).await.expect("events").into_inner().audit_events;
     assert!(events.iter().any(|event| event.target == "tenants/acme"), "{events:?}");

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::authority::{call::Call, keys::CreationRequest, replays::ReplayRequest, rotation::RotationRequest};
 use crate::domain::{
     Refusal, Revision, Time,
-    ids::{KeyName, KeyParent, ServiceUserName, TenantId},
+    ids::{KeyGroupName, KeyName, KeyParent, ServiceUserName, TenantId},
     key::{self, Key, KeyEdit, KeyState, NewKey, check_expire_time},
     limits,
     network::Network,
@@ -18,9 +18,9 @@ use crate::domain::{
 use crate::proto::v1;
 use crate::store::{KeyFilter, KeyStateFilter};
 
-use super::{expected_revision, fields::Fields, mask, time};
+use super::{expected_revision, fields::Fields, key_groups, mask, time};
 
-const EDITABLE: [&str; 5] = ["display_name", "description", "scopes", "allowed_networks", "expire_time"];
+const EDITABLE: [&str; 6] = ["display_name", "description", "scopes", "key_group", "allowed_networks", "expire_time"];
 const IMMUTABLE: [&str; 14] = [
     "name",
     "state",
@@ -57,8 +57,10 @@ pub fn create(request: &v1::CreateKeyRequest, call: &Call) -> Result<CreationReq
     let display_name = fields.take("key.display_name", DisplayName::parse(&key.display_name));
     let description = fields.take("key.description", Description::parse(&key.description));
     let scopes = scopes(&mut fields, key);
+    let tenant = owner.as_ref().map(|owner| &owner.tenant);
+    let key_group = key_groups::of_keys(&mut fields, "key.key_group", &key.key_group, tenant);
     let networks = networks(&mut fields, key);
-    check_admin_scopes(&mut fields, call, owner.as_ref().map(|owner| &owner.tenant), scopes.as_deref());
+    check_admin_scopes(&mut fields, call, tenant, scopes.as_deref());
     let times = (key.expire_time.as_ref(), request.ttl.as_ref());
     let expire_time = expire_time(&mut fields, "key.expire_time", times, call.now);
     let replay = replay(&mut fields, &request.request_id, "CreateKey", request);
@@ -67,6 +69,7 @@ pub fn create(request: &v1::CreateKeyRequest, call: &Call) -> Result<CreationReq
             display_name: display_name?,
             description: description?,
             scopes: scopes?,
+            key_group: key_group?,
             networks: networks?,
             expire_time: expire_time?,
         };
@@ -102,14 +105,14 @@ pub fn update(request: &v1::UpdateKeyRequest, call: &Call) -> Result<Update, Ref
     let name = fields.take("key.name", KeyName::parse(&key.name));
     let expected = expected_revision(&mut fields, request.expected_revision);
     let paths = mask(&mut fields, request.update_mask.as_ref(), &EDITABLE, &IMMUTABLE);
-    let edit = edit(&mut fields, key, &paths, call.now);
-    let scopes = edit.scopes.as_deref();
-    check_admin_scopes(&mut fields, call, name.as_ref().map(|name| &name.owner.tenant), scopes);
+    let tenant = name.as_ref().map(|name| &name.owner.tenant);
+    let edit = edit(&mut fields, key, &paths, tenant, call.now);
+    check_admin_scopes(&mut fields, call, tenant, edit.scopes.as_deref());
     let complete = || Some(Update { name: name?, edit, expected: expected? });
     fields.finish(complete())
 }
 
-fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str], now: Time) -> KeyEdit {
+fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str], tenant: Option<&TenantId>, now: Time) -> KeyEdit {
     let mut edit = KeyEdit::default();
     if paths.contains(&"display_name") {
         edit.display_name = fields.take("key.display_name", DisplayName::parse(&key.display_name));
@@ -119,6 +122,9 @@ fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str], now: Time) -> KeyEdi
     }
     if paths.contains(&"scopes") {
         edit.scopes = scopes(fields, key);
+    }
+    if paths.contains(&"key_group") {
+        edit.key_group = key_groups::of_keys(fields, "key.key_group", &key.key_group, tenant);
     }
     if paths.contains(&"allowed_networks") {
         edit.networks = networks(fields, key);
@@ -174,11 +180,14 @@ pub fn filter(fields: &mut Fields, request: &v1::ListKeysRequest) -> Option<KeyF
         Ok(v1::KeyState::Expired) => Some(Some(KeyStateFilter::Expired)),
         Err(_) => fields.take("state", Err(format!("{} is no state of a key", request.state))),
     };
+    let tenant = parent.as_ref().map(|parent| &parent.tenant);
+    let key_group = key_groups::of_keys(fields, "key_group", &request.key_group, tenant);
     let expiring_before = optional_time(fields, "expiring_before", request.expiring_before.as_ref());
     let unused_since = optional_time(fields, "unused_since", request.unused_since.as_ref());
     Some(KeyFilter {
         parent: parent?,
         state: state?,
+        key_group: key_group?,
         expiring_before: expiring_before?,
         unused_since: unused_since?,
         show_deleted: request.show_deleted,
@@ -200,6 +209,7 @@ pub fn write(key: &Key, now: Time) -> v1::Key {
         description: key.description.as_str().to_owned(),
         state: write_state(&state).into(),
         scopes: key.scopes.iter().map(Scope::to_string).collect(),
+        key_group: key.key_group_name().as_ref().map_or_else(String::new, KeyGroupName::to_string),
         allowed_networks: key.networks.iter().map(Network::to_string).collect(),
         expire_time: key.expire_time.map(time::write),
         create_time: Some(time::write(key.create_time)),

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod fields;
+pub mod key_groups;
 pub mod keys;
 pub mod notifications;
 pub mod owners;

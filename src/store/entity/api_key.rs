@@ -16,6 +16,7 @@ pub struct Model {
     pub revoke_time: Option<DateTimeUtc>,
     pub revoke_reason: Option<String>,
     pub scopes: String,
+    pub key_group_id: Option<String>,
     pub networks: String,
     pub expire_time: Option<DateTimeUtc>,
     pub lifetime_microseconds: Option<i64>,

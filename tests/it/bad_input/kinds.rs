@@ -3,6 +3,7 @@
 use tonic::Code;
 
 use super::dynamic::Input::{self, *};
+use super::names::{KEY, bad_key_ids, bad_request_ids, bad_uuids, key_id, names, names_in};
 use super::people::{bad_addresses, longest_members, member, members, zones};
 use super::permissions::{hundred, networks, scopes, widest};
 use crate::harness::app::start_of_time;
@@ -13,6 +14,9 @@ pub enum Kind {
     TenantName,
     UserName,
     GroupName,
+    KeyGroupName,
+    /// The group of a key; empty for none.
+    KeyGroup,
     KeyName,
     KeyParent,
     NewId,
@@ -81,7 +85,6 @@ const DAY: i64 = 86_400;
 const CENTURY: i64 = 36_500 * DAY;
 const YEAR_9001: i64 = 221_876_928_000;
 const LAST_SECOND: i64 = 253_402_300_799;
-const KEY: &str = "tenants/acme/serviceUsers/billing/keys/";
 
 /// A good text with an invisible character inside, or a space at an end.
 fn spoilt(good: &str) -> Vec<String> {
@@ -103,10 +106,6 @@ fn long() -> String {
 
 pub fn id(characters: usize) -> String {
     "a".repeat(characters)
-}
-
-fn key_id() -> String {
-    claviger::domain::ids::KeyId::from_random([7; 16]).to_string()
 }
 
 fn blamed(texts: Vec<String>) -> Vec<Bad> {
@@ -142,8 +141,10 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
     match kind {
         Kind::TenantName => blamed(names("tenants/acme")),
         Kind::VerifyTenant => blamed(names("tenants/acme").into_iter().filter(|name| !name.is_empty()).collect()),
-        Kind::UserName => blamed(names("tenants/acme/serviceUsers/billing").into_iter().chain(other_names()).collect()),
-        Kind::GroupName => blamed(names("tenants/acme/userGroups/ops").into_iter().chain(other_names()).collect()),
+        Kind::UserName => blamed(names_in("serviceUsers")),
+        Kind::GroupName => blamed(names_in("userGroups")),
+        Kind::KeyGroupName => blamed(names_in("keyGroups")),
+        Kind::KeyGroup => blamed(names_in("keyGroups").into_iter().filter(|name| !name.is_empty()).collect()),
         Kind::KeyParent => blamed(names("tenants/acme/serviceUsers/-"))
             .into_iter()
             .chain(blamed(vec!["tenants/-/serviceUsers/-".into(), "tenants/acme/serviceUsers/--".into()]))
@@ -190,18 +191,7 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
         ),
         Kind::RequiredScopes => listed("pay", 100, scopes(&["*", "a:*"])),
         Kind::Networks => listed("192.0.2.0/24", 64, networks()),
-        Kind::RequestId => blamed(with(
-            UUID,
-            &[
-                "1",
-                &UUID.replace('-', ""),
-                &format!("{{{UUID}}}"),
-                &format!("urn:uuid:{UUID}"),
-                &UUID.replace('4', "g"),
-                &UUID[1..],
-                &format!("{UUID}0"),
-            ],
-        )),
+        Kind::RequestId => blamed(bad_request_ids()),
         Kind::Target => blamed(with("tenants/acme", &[&id(253)])),
         Kind::ClientIp => blamed(with(
             "192.0.2.1",
@@ -240,54 +230,9 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
     }
 }
 
-const UUID: &str = "8c6f4b1e-2f4a-4a53-9d3e-4b7c5f0a9d21";
+pub const UUID: &str = "8c6f4b1e-2f4a-4a53-9d3e-4b7c5f0a9d21";
 /// What a test may replace to get another UUID.
 pub const LAST_OF_UUID: &str = "9d21";
-
-fn names(good: &str) -> Vec<String> {
-    let deeper = [
-        format!("{good}/"),
-        format!("/{good}"),
-        format!("{good}/x/y"),
-        good.replace('/', "//"),
-        good.replace("acme", ""),
-    ];
-    let cased = [good.replace("tenants", "Tenants"), good.replace("acme", "Acme"), good.replace("acme", "1acme")];
-    let longer = [good.replace("acme", &id(64)), good.replace("acme", "a_b"), good.replace("acme", "äcme")];
-    let shorter = ["tenants".to_owned(), String::new()];
-    with(good, &[]).into_iter().chain(deeper).chain(cased).chain(longer).chain(shorter).collect()
-}
-
-/// Names that are neither a service user's nor a user group's.
-fn other_names() -> Vec<String> {
-    let parents = ["serviceUsers", "userGroups"].map(|list| (list, format!("tenants/acme/{list}")));
-    let wrong = parents.iter().flat_map(|(list, parent)| {
-        [format!("{parent}/-"), format!("tenants/-/{list}/ops"), format!("{}/ops", parent.to_lowercase())]
-    });
-    let others = ["tenants/acme".to_owned(), "tenants/acme/keyGroups/ops".to_owned(), format!("{KEY}{}", key_id())];
-    wrong.chain(others).collect()
-}
-
-/// Spellings of a UUID that a list never answers.
-fn bad_uuids() -> Vec<String> {
-    let wrong = [&UUID[1..], "-", "", "x"].map(str::to_owned);
-    let other = [UUID.to_uppercase(), UUID.replace('-', ""), format!("{{{UUID}}}"), format!("urn:uuid:{UUID}")];
-    wrong.into_iter().chain(other).map(|id| format!("tenants/acme/notifications/{id}")).collect()
-}
-
-fn bad_key_ids() -> Vec<String> {
-    let good = key_id();
-    let ids = [
-        String::new(),
-        good[1..].to_owned(),
-        format!("{good}0"),
-        "0".repeat(22),
-        "z".repeat(22),
-        "-".to_owned(),
-        format!("{}!", &good[1..]),
-    ];
-    ids.into_iter().map(|id| format!("{KEY}{id}")).collect()
-}
 
 fn masks() -> Vec<Bad> {
     let second = [
@@ -348,6 +293,8 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
         Kind::TenantName => missing(&[format!("tenants/{longest}"), "tenants/b".into(), "tenants/b-0-".into()]),
         Kind::UserName | Kind::KeyParent => missing(&[format!("tenants/{longest}/serviceUsers/{longest}")]),
         Kind::GroupName => missing(&[format!("tenants/{longest}/userGroups/{longest}")]),
+        Kind::KeyGroupName => missing(&[format!("tenants/{longest}/keyGroups/{longest}")]),
+        Kind::KeyGroup => texts(&[""]),
         Kind::KeyName => missing(&[format!("tenants/{longest}/serviceUsers/{longest}/keys/{}", key_id())]),
         Kind::VerifyTenant => texts(&["", "tenants/acme", &format!("tenants/{longest}")]),
         Kind::NewId => texts(&[&id(63), "a", "a-0-"]),
@@ -376,7 +323,13 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
             ),
         ]),
         Kind::RequestId => texts(&["", UUID]),
-        Kind::Target => texts(&["", "tenants/acme", "tenants/acme/userGroups/ops", &format!("{KEY}{}", key_id())]),
+        Kind::Target => texts(&[
+            "",
+            "tenants/acme",
+            "tenants/acme/userGroups/ops",
+            "tenants/acme/keyGroups/ops",
+            &format!("{KEY}{}", key_id()),
+        ]),
         Kind::ClientIp => texts(&["", "192.0.2.1", "::1", "::ffff:192.0.2.1", "2001:DB8::1"]),
         Kind::Questions => accepted([Messages(1)]),
         Kind::WatchedFrom => vec![(Number(0), Code::Ok), (Number(i64::MAX), Code::Unavailable)],

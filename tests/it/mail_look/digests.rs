@@ -41,6 +41,7 @@ pub fn warned(tenant: &str, number: u8, facts: &Facts<'_>) -> WarnedKey {
         display_name: name(facts.name),
         description: Description::parse(facts.description).expect("a description"),
         scopes: Vec::new(),
+        key_group: None,
         networks: Vec::new(),
         expire_time: Some(expire_time),
     };

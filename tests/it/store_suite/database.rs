@@ -242,6 +242,7 @@ pub(super) fn key_named(name: KeyName) -> Key {
         display_name: text("A key"),
         description: Description::default(),
         scopes: vec![Scope::parse("mcp:*").expect("a scope")],
+        key_group: None,
         networks: Vec::new(),
         expire_time: None,
     };
