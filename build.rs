@@ -2,8 +2,8 @@
 
 use std::{env, error::Error, ffi::OsString, fs, path::Path};
 
-const PROTOS: [&str; 8] =
-    ["audit", "error", "key", "notification", "service_user", "tenant", "user_group", "verification"];
+const PROTOS: [&str; 9] =
+    ["audit", "error", "key", "key_group", "notification", "service_user", "tenant", "user_group", "verification"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -165,8 +165,9 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let (health, health_service) = grpc::health::service();
     let reporting = stop_everything.child_token();
     in_background(&reporting, grpc::health::report(health.clone(), Arc::clone(&verifier), refresher.clone()));
+    let host = endpoint(settings, address).into();
     let services =
-        grpc::services(&verifier, &refresher, &tally, &authority, &warnings, &clock, &stop_serving, health_service)?;
+        grpc::services(&verifier, &refresher, &tally, &authority, &warnings, &clock, &stop_serving, health_service, host)?;
     let serving = tokio::spawn(grpc::server::serve(listener, services, stop_serving.clone()));
     let http_routes = http::routes(verifier, authority.clone(), metrics, links);
     let serving_http = tokio::spawn(http::server::serve(http_listener, http_routes, stop_serving.clone()));
@@ -298,14 +299,19 @@ async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListen
     listening.await.map_err(|cause| AppError::Listen { setting, address, cause })
 }
 
-/// How mails are written and sent. Without a public endpoint they name the address that this process listens on.
+/// Where callers reach this service. Without a setting it is the address that this process listens on.
+fn endpoint(settings: &Settings, address: SocketAddr) -> String {
+    settings.public_endpoint.clone().unwrap_or_else(|| address.to_string())
+}
+
+/// How mails are written and sent.
 fn post_office(
     settings: &Settings,
     mail: &MailSettings,
     address: SocketAddr,
     links: Arc<Links>,
 ) -> Result<PostOffice, AppError> {
-    let endpoint = settings.public_endpoint.clone().unwrap_or_else(|| address.to_string());
+    let endpoint = endpoint(settings, address);
     let one_click = settings.public_url.clone().map(|base| (base, links));
     Ok(PostOffice::new(mail, endpoint, one_click)?)
 }

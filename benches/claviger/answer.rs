@@ -12,6 +12,7 @@ pub fn constant() -> VerifyResponse {
         scopes: ["invoices:read", "invoices:write", "customers:read"].map(str::to_owned).into(),
         role: "member".to_owned(),
         on_behalf_of: String::new(),
+        key_group: String::new(),
         integration_type: String::new(),
         expire_time: Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 123_456_000 }),
         expiring_soon: false,

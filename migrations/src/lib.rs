@@ -9,6 +9,7 @@ mod engine;
 mod m20261121_000001_first_schema;
 mod m20261121_000002_warnings;
 mod m20261121_000003_replicas;
+mod m20261122_000004_key_groups;
 mod m20261122_000005_policies;
 
 use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_first_schema::Migration),
             Box::new(m20261121_000002_warnings::Migration),
             Box::new(m20261121_000003_replicas::Migration),
+            Box::new(m20261122_000004_key_groups::Migration),
             Box::new(m20261122_000005_policies::Migration),
         ]
     }

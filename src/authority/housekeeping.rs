@@ -26,6 +26,7 @@ impl Authority {
             all.deliveries += purged.deliveries;
             all.subscribers += purged.subscribers;
             all.user_groups += purged.user_groups;
+            all.key_groups += purged.key_groups;
             all.revision_tokens += purged.revision_tokens;
             if purged.is_empty() && replays == 0 {
                 break;

@@ -2,7 +2,7 @@
 
 use crate::domain::{
     Refusal, Revision,
-    ids::{KeyId, KeyName, ServiceUserName},
+    ids::{KeyGroupName, KeyId, KeyName, ServiceUserName},
     key::{Key, KeyEdit, NewKey, Transition},
     page::{Page, Paged},
     refusal::{Resource, require_revision},
@@ -16,6 +16,7 @@ use crate::store::{KeyFilter, Room, Write};
 use super::{
     Authority, AuthorityError, Changed,
     call::Call,
+    key_groups::{require_group_of, require_listed_group},
     replays::{ReplayRequest, replay_of},
     service_users::require_tenant,
     tenants,
@@ -76,6 +77,7 @@ impl Authority {
             return Ok(Changed::at(key.revision, Created { key, secret: replayed }));
         }
         room.policy.allow_new(&created.key)?;
+        require_group_of(&write, &created.key).await?;
         self.insert_key(&write, &created, &room, false, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
@@ -128,6 +130,9 @@ impl Authority {
                 call.caller.require(Right::KeysRead)?;
                 require_tenant(self.store(), tenant).await?;
             }
+        }
+        if let Some(id) = filter.key_group.clone() {
+            require_listed_group(self.store(), &KeyGroupName { tenant: tenant.clone(), id }).await?;
         }
         Ok(self.store().keys(filter, page, call.now).await?)
     }
@@ -212,6 +217,9 @@ impl Authority {
             if let Transition::Changed(after) = &transition {
                 let tenant = tenants::load(&write, &name.owner.tenant).await?;
                 tenant.policy.allow_edit(&before, after)?;
+                if after.key_group != before.key_group {
+                    require_group_of(&write, after).await?;
+                }
                 if after.expire_time != before.expire_time {
                     write.settle_warnings([&name], call.now).await?;
                 }

@@ -11,6 +11,7 @@ pub mod expiry;
 pub mod first_start;
 pub mod forks;
 pub mod housekeeping;
+pub mod key_groups;
 pub mod keys;
 pub mod notifications;
 pub mod reach;

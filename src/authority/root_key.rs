@@ -75,6 +75,7 @@ fn new_root_key() -> Result<NewKey, AuthorityError> {
         description: Description::default(),
         scopes: vec![Scope::parse(Right::Admin.scope()).map_err(AuthorityError::Defect)?],
         attributes: Attributes::default(),
+        key_group: None,
         networks: Vec::new(),
         expire_time: None,
         disabled: false,

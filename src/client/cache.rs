@@ -220,6 +220,7 @@ mod tests {
             scopes: Vec::new(),
             role: "member".to_owned(),
             on_behalf_of: None,
+            key_group: None,
             integration_type: None,
             expire_time: None,
             expiring_soon: false,

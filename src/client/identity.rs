@@ -20,6 +20,8 @@ pub struct Identity {
     pub role: String,
     /// The person or system that its bearer acts for.
     pub on_behalf_of: Option<String>,
+    /// The group the key is in, by its full name.
+    pub key_group: Option<String>,
     /// What kind of integration it is for.
     pub integration_type: Option<String>,
     /// When it expires; `None` = never, or beyond what the machine's clock can show.
@@ -40,6 +42,7 @@ impl Identity {
             scopes: answer.scopes,
             role: answer.role,
             on_behalf_of: Some(answer.on_behalf_of).filter(|text| !text.is_empty()),
+            key_group: Some(answer.key_group).filter(|text| !text.is_empty()),
             integration_type: Some(answer.integration_type).filter(|text| !text.is_empty()),
             expire_time: answer.expire_time.and_then(|time| SystemTime::try_from(time).ok()),
             expiring_soon: answer.expiring_soon,

@@ -7,6 +7,7 @@ use uuid::{Uuid, Variant, Version};
 
 use super::{base62, limits, text::quote};
 
+pub use super::key_group_ids::{KeyGroupId, KeyGroupName};
 pub use super::people_ids::{NotificationName, SubscriberId, UserGroupId, UserGroupName};
 
 /// The tenant that exists from the first start and whose keys may act on every tenant.

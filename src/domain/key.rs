@@ -11,7 +11,7 @@ use super::{
     Refusal, Revision, Span, Time,
     attributes::Attributes,
     calendar::is_due,
-    ids::{KeyId, KeyName, TenantId},
+    ids::{KeyGroupId, KeyGroupName, KeyId, KeyName, TenantId},
     limits,
     network::Network,
     refusal::{DeadEnd, FieldViolation},
@@ -54,6 +54,8 @@ pub struct Key {
     pub scopes: Vec<Scope>,
     /// What it says of its bearer.
     pub attributes: Attributes,
+    /// The group it is in, of its own tenant.
+    pub key_group: Option<KeyGroupId>,
     /// Where it may be used from; empty = anywhere.
     pub networks: Vec<Network>,
     /// When it stops verifying; `None` = never.
@@ -89,6 +91,8 @@ pub struct NewKey {
     pub scopes: Vec<Scope>,
     /// What it says of its bearer.
     pub attributes: Attributes,
+    /// The group it is in, of its own tenant.
+    pub key_group: Option<KeyGroupId>,
     /// Where it may be used from.
     pub networks: Vec<Network>,
     /// When it expires, checked by [`check_expire_time`]; `None` = never.
@@ -106,6 +110,8 @@ pub struct KeyEdit {
     pub description: Option<Description>,
     /// `scopes`
     pub scopes: Option<Vec<Scope>>,
+    /// `key_group`; the inner `None` = none.
+    pub key_group: Option<Option<KeyGroupId>>,
     /// `allowed_networks`
     pub networks: Option<Vec<Network>>,
     /// `expire_time`; the inner `None` = never.
@@ -156,6 +162,7 @@ impl Key {
             state: if new.disabled { KeyState::Disabled } else { KeyState::Enabled },
             scopes: new.scopes,
             attributes: new.attributes,
+            key_group: new.key_group,
             networks: new.networks,
             expire_time: new.expire_time,
             lifetime: new.expire_time.map(|end| end - now),
@@ -168,6 +175,13 @@ impl Key {
             last_used: None,
             revision: 0,
         })
+    }
+
+    /// The full name of the group it is in.
+    #[must_use]
+    pub fn key_group_name(&self) -> Option<KeyGroupName> {
+        let tenant = &self.name.owner.tenant;
+        self.key_group.clone().map(|id| KeyGroupName { tenant: tenant.clone(), id })
     }
 
     /// The state at `now`: a live key past its expire_time is EXPIRED, whatever is stored.
@@ -236,6 +250,7 @@ impl Key {
         edited.display_name = edit.display_name.unwrap_or(edited.display_name);
         edited.description = edit.description.unwrap_or(edited.description);
         edited.scopes = edit.scopes.unwrap_or(edited.scopes);
+        edited.key_group = edit.key_group.unwrap_or(edited.key_group);
         edited.networks = edit.networks.unwrap_or(edited.networks);
         check_admin_scopes(&edited.name.owner.tenant, &edited.scopes).map_err(Refusal::Invalid)?;
         if let Some(expire_time) = edit.expire_time {

@@ -225,6 +225,9 @@ pub const PURGE_GROUPS: u64 = 10;
 /// Changes of one purge run; the rest waits for the next.
 pub const PURGE_BATCHES: usize = 200;
 
+/// Key groups of one tenant.
+pub const KEY_GROUPS: u64 = 1_000;
+
 /// Rows written, or named, by one statement.
 pub const ROWS_PER_STATEMENT: usize = 500;
 /// User groups of one tenant.

@@ -2,8 +2,8 @@
 //!
 //! Knows no other module, no database, no network, no clock and no source of randomness. In reading order:
 //! [`limits`], [`text`], [`ids`], [`secret_text`], [`secret`], [`pepper`], [`rights`], [`scope`], [`network`], [`key`],
-//! [`verifiable_key`], [`rotation`], [`owner`], [`calendar`], [`address`], [`user_group`], [`notification`], [`delivery`],
-//! [`caller`], [`page`], [`unsubscribe`], [`ends`], [`audit`], [`replica`], [`refusal`].
+//! [`key_group`], [`verifiable_key`], [`rotation`], [`owner`], [`calendar`], [`address`], [`user_group`], [`notification`],
+//! [`delivery`], [`caller`], [`page`], [`unsubscribe`], [`ends`], [`audit`], [`replica`], [`refusal`].
 
 pub mod address;
 pub mod attributes;
@@ -15,6 +15,8 @@ pub mod delivery;
 pub mod ends;
 pub mod ids;
 pub mod key;
+pub mod key_group;
+mod key_group_ids;
 pub mod limits;
 pub mod network;
 pub mod notification;

@@ -2,7 +2,7 @@
 
 use super::{
     Revision,
-    ids::{KeyName, ServiceUserName, TenantId},
+    ids::{KeyGroupName, KeyName, ServiceUserName, TenantId},
     policy::Rule,
     rights::Right,
 };
@@ -46,6 +46,9 @@ pub enum Refusal {
     /// The tenant has 100 user groups.
     #[error("{} has {limit} user groups, the most it may have", .0.name(), limit = super::limits::USER_GROUPS)]
     UserGroupLimit(TenantId),
+    /// The tenant has 1,000 key groups.
+    #[error("{} has {limit} key groups, the most it may have", .0.name(), limit = super::limits::KEY_GROUPS)]
+    KeyGroupLimit(TenantId),
     /// The key's state doesn't allow this.
     #[error("{key} is {}", state.word())]
     KeyState {
@@ -65,6 +68,9 @@ pub enum Refusal {
     /// It can't be deleted without `force`.
     #[error("{0} still has live keys")]
     LiveKeysExist(String),
+    /// It can't be deleted without `force`.
+    #[error("{0} still has keys")]
+    KeyGroupNotEmpty(KeyGroupName),
     /// It can't be disabled or deleted.
     #[error("{0} can't be disabled or deleted")]
     Protected(String),
@@ -132,6 +138,12 @@ impl Resource {
     #[must_use]
     pub fn user_group(name: &super::ids::UserGroupName) -> Self {
         Self { kind: "claviger.v1.UserGroup", name: name.to_string() }
+    }
+
+    /// A key group.
+    #[must_use]
+    pub fn key_group(name: &KeyGroupName) -> Self {
+        Self { kind: "claviger.v1.KeyGroup", name: name.to_string() }
     }
 
     /// A notification.

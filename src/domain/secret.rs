@@ -105,6 +105,12 @@ impl Secret {
         self.id
     }
 
+    /// What follows the second underscore: as secret as the whole, and no credential by itself.
+    #[must_use]
+    pub fn random_part(&self) -> &str {
+        &self.text[RANDOM.start..]
+    }
+
     /// The whole text. For the answer to Create and Rotate, and for digesting; for nothing else.
     #[must_use]
     pub fn reveal(&self) -> &str {

@@ -3,7 +3,7 @@
 use super::{
     Revision, Time,
     attributes::Attributes,
-    ids::{KeyId, KeyName},
+    ids::{KeyGroupId, KeyId, KeyName},
     key::is_expired,
     limits,
     network::Network,
@@ -22,6 +22,8 @@ pub struct VerifiableKey {
     pub scopes: Vec<Scope>,
     /// What it says of its bearer.
     pub attributes: Attributes,
+    /// The group it is in, of its own tenant.
+    pub key_group: Option<KeyGroupId>,
     /// Where it may be used from; empty = anywhere.
     pub networks: Vec<Network>,
     /// When it stops verifying; `None` = never.

@@ -99,7 +99,7 @@ impl Gate {
     pub async fn admit(&self, opening: Opening<'_>, method: &'static str, rights: &[Right]) -> Result<Call, Status> {
         let arrival = self.clock.moment();
         let key = self.recognise(opening, method, arrival).await?;
-        let [role, on_behalf_of, _] = key.description();
+        let [role, on_behalf_of, ..] = key.description();
         let caller = Caller {
             key: key.name(),
             scopes: key.scopes().map(Scope::from_packed).collect(),

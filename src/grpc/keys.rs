@@ -1,16 +1,17 @@
 //! KeyService: convert, call the authority, convert.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost_types::Timestamp;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use crate::domain::{Revision, ids::KeyName, limits, replica::Reach, rights::Right};
+use crate::domain::{Revision, ids::KeyName, limits, replica::Reach, rights::Right, secret::Secret};
 use crate::proto::v1::{self, key_service_server::KeyService};
 
 use super::{
-    convert::{self, fields::Fields, keys},
+    convert::{self, credential_file, fields::Fields, keys},
     desk::Desk,
 };
 
@@ -20,13 +21,19 @@ const WRITERS: [Right; 2] = [Right::KeysSelf, Right::KeysWrite];
 /// The service.
 pub struct Keys {
     desk: Desk,
+    /// Where callers reach this service, as credential files say.
+    host: Arc<str>,
 }
 
 impl Keys {
-    /// A service behind `desk`.
+    /// A service behind `desk`, which callers reach at `host`.
     #[must_use]
-    pub fn new(desk: Desk) -> Self {
-        Self { desk }
+    pub fn new(desk: Desk, host: Arc<str>) -> Self {
+        Self { desk, host }
+    }
+
+    fn file(&self, format: Option<credential_file::Format>, secret: &Secret) -> Option<v1::CredentialFile> {
+        format.map(|format| credential_file::write(format, &self.host, secret))
     }
 
     /// Waits until every replica knows `revision`, as long as the caller asked for, but not so long that a call that `begun`
@@ -46,11 +53,12 @@ impl KeyService for Keys {
     ) -> Result<Response<v1::CreateKeyResponse>, Status> {
         let call = self.desk.admit(&request, "claviger.v1.KeyService/CreateKey", &WRITERS).await?;
         let now = call.now;
-        let wanted = self.desk.answer(&call, keys::create(request.get_ref(), &call))?;
+        let (wanted, format) = self.desk.answer(&call, keys::create(request.get_ref(), &call))?;
         let creating = self.desk.authority().create_key(call.clone(), wanted);
         let created = self.desk.answer(&call, creating.await)?;
         let (key, secret) = (keys::write(&created.key, now), created.secret.reveal().to_owned());
-        Ok(Response::new(v1::CreateKeyResponse { key: Some(key), secret }))
+        let credential_file = self.file(format, &created.secret);
+        Ok(Response::new(v1::CreateKeyResponse { key: Some(key), secret, credential_file }))
     }
 
     async fn get_key(&self, request: Request<v1::GetKeyRequest>) -> Result<Response<v1::GetKeyResponse>, Status> {
@@ -136,13 +144,14 @@ impl KeyService for Keys {
         request: Request<v1::RotateKeyRequest>,
     ) -> Result<Response<v1::RotateKeyResponse>, Status> {
         let call = self.desk.admit(&request, "claviger.v1.KeyService/RotateKey", &WRITERS).await?;
-        let wanted = self.desk.answer(&call, keys::rotate(request.get_ref(), call.now))?;
+        let (wanted, format) = self.desk.answer(&call, keys::rotate(request.get_ref(), call.now))?;
         let rotating = self.desk.authority().rotate_key(call.clone(), wanted);
         let rotated = self.desk.answer(&call, rotating.await)?;
         Ok(Response::new(v1::RotateKeyResponse {
             key: Some(keys::write(&rotated.created.key, call.now)),
             secret: rotated.created.secret.reveal().to_owned(),
             predecessor: Some(keys::write(&rotated.predecessor, call.now)),
+            credential_file: self.file(format, &rotated.created.secret),
         }))
     }
 
@@ -167,6 +176,7 @@ fn list_filter(request: &v1::ListKeysRequest) -> Vec<String> {
     vec![
         request.parent.clone(),
         request.state.to_string(),
+        request.key_group.clone(),
         time(&request.expiring_before),
         time(&request.unused_since),
         request.show_deleted.to_string(),

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod desk;
 pub mod fast_lane;
 pub mod health;
+pub mod key_groups;
 pub mod keys;
 pub mod layers;
 mod methods;
@@ -37,10 +38,10 @@ use crate::notify::Warnings;
 use crate::proto::{
     DESCRIPTORS,
     v1::{
-        audit_service_server::AuditServiceServer, key_service_server::KeyServiceServer,
-        notification_service_server::NotificationServiceServer, service_user_service_server::ServiceUserServiceServer,
-        tenant_service_server::TenantServiceServer, user_group_service_server::UserGroupServiceServer,
-        verification_service_server::VerificationServiceServer,
+        audit_service_server::AuditServiceServer, key_group_service_server::KeyGroupServiceServer,
+        key_service_server::KeyServiceServer, notification_service_server::NotificationServiceServer,
+        service_user_service_server::ServiceUserServiceServer, tenant_service_server::TenantServiceServer,
+        user_group_service_server::UserGroupServiceServer, verification_service_server::VerificationServiceServer,
     },
 };
 use crate::verify::{Verifier, refresh::Refresher, tally::Tally};
@@ -54,7 +55,7 @@ use watch::Watches;
 pub type ReflectionError = tonic_reflection::server::Error;
 
 /// Every service, under its name. Reflection in both versions, with the `google.rpc` descriptors, so that grpcurl prints
-/// error details. Streams end with `leaving`.
+/// error details. Streams end with `leaving`. `host`: where callers reach it.
 #[expect(clippy::too_many_arguments, reason = "each is a part of the house that calls go to")]
 pub fn services(
     verifier: &Arc<Verifier>,
@@ -65,10 +66,13 @@ pub fn services(
     clock: &Clock,
     leaving: &CancellationToken,
     health: health::Service,
+    host: Arc<str>,
 ) -> Result<Services<verification::Verification>, ReflectionError> {
     let gate = Gate::new(Arc::clone(verifier), authority.clone(), clock.clone());
     let desk = Desk::new(gate.clone(), authority.clone());
-    let keys = KeyServiceServer::new(keys::Keys::new(desk.clone())).max_decoding_message_size(LARGE_MESSAGE_BYTES);
+    let keys = KeyServiceServer::new(keys::Keys::new(desk.clone(), host)).max_decoding_message_size(LARGE_MESSAGE_BYTES);
+    let key_groups = KeyGroupServiceServer::new(key_groups::KeyGroups::new(desk.clone()))
+        .max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let watches = Watches::new(refresher.clone(), clock.clone());
     let (verifier, tally) = (Arc::clone(verifier), Arc::clone(tally));
     let verification = verification::Verification::new(gate, verifier, tally, watches, leaving.clone());
@@ -93,6 +97,7 @@ pub fn services(
     };
     let routes = Routes::new(routed)
         .add_service(keys)
+        .add_service(key_groups)
         .add_service(tenants)
         .add_service(service_users)
         .add_service(notifications)

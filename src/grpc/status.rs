@@ -86,9 +86,11 @@ pub fn denial(error: &AuthorityError) -> Option<ErrorReason> {
         | Refusal::RequestIdReused
         | Refusal::KeyLimit { .. }
         | Refusal::UserGroupLimit(_)
+        | Refusal::KeyGroupLimit(_)
         | Refusal::KeyState { .. }
         | Refusal::PolicyViolated { .. }
         | Refusal::LiveKeysExist(_)
+        | Refusal::KeyGroupNotEmpty(_)
         | Refusal::Protected(_)
         | Refusal::RevisionMismatch { .. } => None,
     }
@@ -238,6 +240,10 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
             let message = format!("{refusal}; delete one, or add the members to one of them");
             quota(ErrorReason::UserGroupLimitReached, "tenant", &tenant.name(), limits::USER_GROUPS, message)
         }
+        Refusal::KeyGroupLimit(tenant) => {
+            let message = format!("{refusal}; delete one");
+            quota(ErrorReason::KeyGroupLimitReached, "tenant", &tenant.name(), limits::KEY_GROUPS, message)
+        }
         Refusal::KeyState { key, state } => key_state(&key.to_string(), *state),
         Refusal::PolicyViolated { tenant, rules } => policy_violated(&tenant.name(), rules),
         Refusal::LiveKeysExist(name) => {
@@ -245,6 +251,13 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
             Draft::new(Code::FailedPrecondition, ErrorReason::LiveKeysExist, message)
                 .with("resource", name)
                 .precondition("LIVE_KEYS_EXIST", name)
+                .finish()
+        }
+        Refusal::KeyGroupNotEmpty(name) => {
+            let (name, message) = (name.to_string(), format!("{refusal}; move them, or set force to take them out"));
+            Draft::new(Code::FailedPrecondition, ErrorReason::KeyGroupNotEmpty, message)
+                .with("resource", &name)
+                .precondition("KEY_GROUP_NOT_EMPTY", &name)
                 .finish()
         }
         Refusal::Protected(name) => {

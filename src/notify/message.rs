@@ -223,6 +223,7 @@ mod tests {
             description: Description::default(),
             scopes: Vec::new(),
             attributes: Attributes::default(),
+            key_group: None,
             networks: Vec::new(),
             expire_time: Some(now() + chrono::TimeDelta::hours(hours)),
             disabled: false,

@@ -7,7 +7,7 @@ use sea_orm::prelude::DateTimeUtc;
 use crate::domain::{
     Revision, Span,
     attributes::{Attributes, IntegrationType, Role},
-    ids::{KeyId, KeyName, ServiceUserId, ServiceUserName, TenantId},
+    ids::{KeyGroupId, KeyId, KeyName, ServiceUserId, ServiceUserName, TenantId},
     key::{Key, KeyState},
     network::Network,
     pepper::{PepperId, SecretDigest},
@@ -52,6 +52,7 @@ pub(super) fn columns(key: &Key, revision: Revision) -> Result<ActiveModel, Stor
             .integration_type
             .as_ref()
             .map_or_else(String::new, |kind| kind.as_str().to_owned())),
+        key_group_id: Set(key.key_group.as_ref().map(|id| id.as_str().to_owned())),
         networks: Set(json_of(key.networks.iter().map(Network::to_string))?),
         expire_time: Set(key.expire_time),
         lifetime_microseconds: Set(key.lifetime.map(microseconds).transpose()?),
@@ -80,6 +81,7 @@ pub(super) struct VerifiableRow {
     role: String,
     on_behalf_of: String,
     integration_type: String,
+    key_group_id: Option<String>,
     networks: String,
     expire_time: Option<DateTimeUtc>,
     delete_time: Option<DateTimeUtc>,
@@ -91,7 +93,7 @@ pub(super) struct VerifiableRow {
 }
 
 impl VerifiableRow {
-    pub(super) const COLUMNS: [Column; 16] = [
+    pub(super) const COLUMNS: [Column; 17] = [
         Column::Id,
         Column::TenantId,
         Column::ServiceUserId,
@@ -101,6 +103,7 @@ impl VerifiableRow {
         Column::Role,
         Column::OnBehalfOf,
         Column::IntegrationType,
+        Column::KeyGroupId,
         Column::Networks,
         Column::ExpireTime,
         Column::DeleteTime,
@@ -122,6 +125,7 @@ impl Row for VerifiableRow {
             standing: read_standing(&self.state, self.revoke_time)?,
             scopes: column("scopes", list_of(&self.scopes, Scope::parse))?,
             attributes: attributes(&self.role, &self.on_behalf_of, &self.integration_type)?,
+            key_group: key_group(self.key_group_id.as_deref())?,
             networks: column("networks", list_of(&self.networks, Network::parse))?,
             expire_time: self.expire_time,
             delete_time: self.delete_time,
@@ -148,6 +152,7 @@ impl Row for Model {
             state,
             scopes: column("scopes", list_of(&self.scopes, Scope::parse))?,
             attributes: attributes(&self.role, &self.on_behalf_of, &self.integration_type)?,
+            key_group: key_group(self.key_group_id.as_deref())?,
             networks: column("networks", list_of(&self.networks, Network::parse))?,
             expire_time: self.expire_time,
             lifetime: self.lifetime_microseconds.map(Span::microseconds),
@@ -181,6 +186,10 @@ fn attributes(role: &str, on_behalf_of: &str, integration_type: &str) -> Result<
         on_behalf_of: column("on_behalf_of", OnBehalfOf::parse(on_behalf_of))?,
         integration_type: column("integration_type", integration_type.transpose())?,
     })
+}
+
+fn key_group(id: Option<&str>) -> Result<Option<KeyGroupId>, String> {
+    column("key_group_id", id.map(KeyGroupId::parse).transpose())
 }
 
 fn digest(bytes: &[u8]) -> Result<SecretDigest, String> {

@@ -12,7 +12,7 @@ use sea_orm::{
 
 use crate::domain::{
     Time,
-    ids::{KeyId, KeyName, KeyParent},
+    ids::{KeyGroupId, KeyId, KeyName, KeyParent},
     key::Key,
     limits,
     page::{Page, Paged},
@@ -46,6 +46,8 @@ pub struct KeyFilter {
     pub parent: KeyParent,
     /// Only in this state, as it is now.
     pub state: Option<KeyStateFilter>,
+    /// Only of this group of the tenant.
+    pub key_group: Option<KeyGroupId>,
     /// Only with an expire_time before this instant.
     pub expiring_before: Option<Time>,
     /// Only made before this instant and not used since, as far as uses are written: up to 5 minutes late.
@@ -200,6 +202,7 @@ fn matching(filter: &KeyFilter, now: Time) -> Condition {
     Condition::all()
         .add(Column::TenantId.eq(filter.parent.tenant.as_str()))
         .add_option(service_user.map(|id| Column::ServiceUserId.eq(id.as_str())))
+        .add_option(filter.key_group.as_ref().map(|id| Column::KeyGroupId.eq(id.as_str())))
         .add_option(filter.state.map(|state| in_state(state, now)))
         .add_option(filter.expiring_before.map(|end| Column::ExpireTime.lt(end)))
         .add_option(filter.unused_since.map(unused_since))

@@ -13,6 +13,7 @@ mod entity;
 mod error;
 mod failover;
 mod feed;
+mod key_groups;
 mod key_row;
 mod keys;
 mod listen;

@@ -23,6 +23,8 @@ pub struct Purged {
     pub subscribers: u64,
     /// User groups of deleted tenants.
     pub user_groups: u64,
+    /// Key groups of deleted tenants.
+    pub key_groups: u64,
     /// Tokens of revisions that were kept long enough.
     pub revision_tokens: u64,
 }
@@ -44,10 +46,16 @@ const TENANTS: &str = "DELETE FROM tenant WHERE id IN
      AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.tenant_id = tenant.id)
      AND NOT EXISTS (SELECT 1 FROM subscriber WHERE subscriber.tenant_id = tenant.id)
      AND NOT EXISTS (SELECT 1 FROM user_group WHERE user_group.tenant_id = tenant.id)
+     AND NOT EXISTS (SELECT 1 FROM key_group WHERE key_group.tenant_id = tenant.id)
      ORDER BY delete_time LIMIT $2)";
 
 const USER_GROUPS: &str = "DELETE FROM user_group WHERE (tenant_id, id) IN
     (SELECT user_group.tenant_id, user_group.id FROM user_group JOIN tenant ON tenant.id = user_group.tenant_id
+     WHERE tenant.delete_time <= $1 LIMIT $2)";
+
+/// Keys may name them still: all of these are deleted, and the tenant's id isn't free before they are gone.
+const KEY_GROUPS: &str = "DELETE FROM key_group WHERE (tenant_id, id) IN
+    (SELECT key_group.tenant_id, key_group.id FROM key_group JOIN tenant ON tenant.id = key_group.tenant_id
      WHERE tenant.delete_time <= $1 LIMIT $2)";
 
 /// Of any tenant, told before $1; and of tenants that are about to go.
@@ -115,6 +123,7 @@ impl Bookkeeping {
             *count += self.remove(of_tenants, deleted, limits::PURGE_BATCH).await?;
         }
         purged.user_groups = self.remove(USER_GROUPS, deleted, limits::PURGE_GROUPS).await?;
+        purged.key_groups = self.remove(KEY_GROUPS, deleted, limits::PURGE_BATCH).await?;
         let seen = now - limits::REVISION_TOKENS_KEPT;
         purged.revision_tokens = self.remove(REVISION_TOKENS, seen, limits::PURGE_REVISION_TOKENS).await?;
         purged.tenants = self.remove(TENANTS, deleted, limits::PURGE_BATCH).await?;

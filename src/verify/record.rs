@@ -16,7 +16,7 @@ use crate::domain::{
     Revision, Time,
     attributes::{Attributes, IntegrationType, Role},
     ends::KeyEnd,
-    ids::{KeyId, KeyName},
+    ids::{KeyGroupId, KeyId, KeyName},
     limits,
     network::Network,
     pepper::SecretDigest,
@@ -32,8 +32,8 @@ use super::usage::LastUse;
 
 /// "No such instant", in microseconds since the epoch: later than every time there is.
 const NEVER: i64 = i64::MAX;
-/// Texts that say something of the bearer.
-pub const DESCRIPTION: usize = 3;
+/// Texts that say something of a key.
+pub const DESCRIPTION: usize = 4;
 /// Bytes before each text, for its length.
 const LENGTH: usize = 2;
 
@@ -64,7 +64,7 @@ struct Fixed {
     is_deleted: bool,
     /// The id of its successor stands before everything else behind this.
     is_superseded: bool,
-    /// What it says of its bearer stands before the scopes: three texts, which most keys lack.
+    /// What is said of it stands before the scopes: four texts, which most keys lack.
     is_described: bool,
     revision: Revision,
     digest: SecretDigest,
@@ -101,7 +101,7 @@ impl Record {
             rights: pack_rights(&key.scopes),
             is_deleted: key.delete_time.is_some(),
             is_superseded: key.superseded_by.is_some(),
-            is_described: key.attributes != Attributes::default(),
+            is_described: is_described(key),
             revision: key.revision,
             digest: key.digest,
         };
@@ -220,15 +220,13 @@ impl Record {
         self.lengthened().skip(if self.fixed().is_described { DESCRIPTION } else { 0 })
     }
 
-    /// What it says of its bearer: role, whom it acts for, kind of integration.
+    /// What is said of it: role of its bearer, whom the bearer acts for, id of its group, kind of integration.
     #[must_use]
     pub fn description(&self) -> [&[u8]; DESCRIPTION] {
         let mut texts = self.lengthened().take(if self.fixed().is_described { DESCRIPTION } else { 0 });
-        [
-            texts.next().unwrap_or(Role::MEMBER.as_bytes()),
-            texts.next().unwrap_or_default(),
-            texts.next().unwrap_or_default(),
-        ]
+        let role = texts.next().unwrap_or(Role::MEMBER.as_bytes());
+        let mut next = || texts.next().unwrap_or_default();
+        [role, next(), next(), next()]
     }
 
     /// Whether a scope of the key is, or implies, this right.
@@ -321,13 +319,13 @@ impl<'a> Iterator for Texts<'a> {
     }
 }
 
-/// The successor's id, then what is said of the bearer and each scope, with its length before it.
+/// The successor's id, then what is said of the key and each scope, with its length before it.
 fn pack_texts(key: &VerifiableKey) -> Vec<u8> {
     let mut texts = Vec::with_capacity(key.scopes.iter().map(|scope| scope.as_str().len() + LENGTH).sum());
     if let Some(successor) = key.superseded_by {
         texts.extend(successor.to_bytes());
     }
-    let description = (key.attributes != Attributes::default()).then(|| describe(&key.attributes));
+    let description = is_described(key).then(|| describe(key));
     for text in description.iter().flatten().copied().chain(key.scopes.iter().map(Scope::as_str)) {
         // A scope is at most 263 bytes long, and nothing is longer than 800; what were would grant nothing.
         let Ok(length) = u16::try_from(text.len()) else { continue };
@@ -337,9 +335,15 @@ fn pack_texts(key: &VerifiableKey) -> Vec<u8> {
     texts
 }
 
-fn describe(attributes: &Attributes) -> [&str; DESCRIPTION] {
-    let integration_type = attributes.integration_type.as_ref().map_or("", IntegrationType::as_str);
-    [attributes.role.as_str(), attributes.on_behalf_of.as_str(), integration_type]
+fn is_described(key: &VerifiableKey) -> bool {
+    key.attributes != Attributes::default() || key.key_group.is_some()
+}
+
+fn describe(key: &VerifiableKey) -> [&str; DESCRIPTION] {
+    let Attributes { role, on_behalf_of, integration_type } = &key.attributes;
+    let key_group = key.key_group.as_ref().map_or("", KeyGroupId::as_str);
+    let integration_type = integration_type.as_ref().map_or("", IntegrationType::as_str);
+    [role.as_str(), on_behalf_of.as_str(), key_group, integration_type]
 }
 
 fn pack_networks(networks: &[Network]) -> Option<ThinArc<(), Network>> {

@@ -171,7 +171,7 @@ fn message(answer: &Answer, presented: &str) -> VerifyResponse {
     let name = key.name();
     assert_eq!(presented[4..26], name.id.to_string());
     let expire_time = key.expire_time();
-    let [role, on_behalf_of, integration_type] =
+    let [role, on_behalf_of, group, integration_type] =
         key.description().map(|said| String::from_utf8(said.to_owned()).expect("a text"));
     VerifyResponse {
         key: name.to_string(),
@@ -180,6 +180,9 @@ fn message(answer: &Answer, presented: &str) -> VerifyResponse {
         scopes: key.scopes().map(|scope| String::from_utf8(scope.to_owned()).expect("a text")).collect(),
         role,
         on_behalf_of,
+        key_group: Some(group).filter(|id| !id.is_empty()).map_or_else(String::new, |id| {
+            format!("tenants/{}/keyGroups/{id}", name.owner.tenant)
+        }),
         integration_type,
         expire_time: expire_time.map(timestamp),
         expiring_soon: expires_soon(expire_time, answer.now),
@@ -202,7 +205,7 @@ fn the_longest_lists_come_back_out_of_a_record() {
         scopes: (0..limits::SCOPES).map(scope).collect(),
         networks: (0..limits::NETWORKS).map(|_| plain::Net::any(&mut world.chance)).collect(),
         superseded_by: Some([0xff; 16]),
-        said: ["r".repeat(64), "ü".repeat(limits::ON_BEHALF_OF_CHARACTERS), "k".repeat(64)],
+        said: ["r".repeat(64), "ü".repeat(limits::ON_BEHALF_OF_CHARACTERS), "g".repeat(63), "k".repeat(64)],
         ..world.readable_key()
     };
     let record = record(&plain, &world);

@@ -28,10 +28,11 @@ const OF_ALL: &[&str] = &[ADMIN];
 const VERIFIERS: &[&str] = &[ADMIN, TENANT_ADMIN, VERIFY];
 const AUDITORS: &[&str] = &[ADMIN, TENANT_ADMIN, AUDIT];
 
-/// A tenant with a user group and a notification, and with a service user with a key.
+/// A tenant with a user group, a key group and a notification, and with a service user with a key.
 pub struct Place {
     pub tenant: String,
     pub group: String,
+    pub key_group: String,
     pub notification: String,
     pub owner: String,
     pub key: String,
@@ -73,7 +74,8 @@ impl Place {
         let (key, secret) = root.create_key(&owner, &[]).await;
         let notification = notification(root, tenant).await;
         let group = root.create_user_group(tenant, service_user, &["ops@example.com"]).await;
-        Self { tenant: tenant.to_owned(), group, notification, owner, key: key.name, secret }
+        let key_group = root.create_key_group(tenant, service_user).await;
+        Self { tenant: tenant.to_owned(), group, key_group, notification, owner, key: key.name, secret }
     }
 }
 
@@ -98,7 +100,8 @@ pub fn row(rpc: &str) -> Row {
 
 /// The whole table.
 pub fn rows() -> Vec<Row> {
-    [keys(), service_users(), tenants(), user_groups(), notifications(), others()].into_iter().flatten().collect()
+    let tables = [keys(), service_users(), tenants(), key_groups(), user_groups(), notifications(), others()];
+    tables.into_iter().flatten().collect()
 }
 
 fn row_of(rpc: &'static str, rights: &'static [&'static str], foreign: Foreign, request: fn(&Place) -> Vec<u8>) -> Row {
@@ -225,6 +228,33 @@ fn tenants() -> Vec<Row> {
         }),
         row_of("claviger.v1.TenantService/DeleteTenant", OF_ALL, AdminOnly, |at| {
             message!(DeleteTenantRequest { name: at.tenant.clone(), force: true })
+        }),
+    ]
+}
+
+fn a_key_group(place: &Place) -> Option<v1::KeyGroup> {
+    let display_name = "renamed".to_owned();
+    Some(v1::KeyGroup { name: place.key_group.clone(), display_name, ..Default::default() })
+}
+
+fn key_groups() -> Vec<Row> {
+    use Foreign::NotFound;
+    vec![
+        row_of("claviger.v1.KeyGroupService/CreateKeyGroup", WRITERS, NotFound, |at| {
+            let (parent, id) = (at.tenant.clone(), newcomer(&at.key_group));
+            message!(CreateKeyGroupRequest { parent: parent, key_group_id: id, key_group: a_key_group(at) })
+        }),
+        row_of("claviger.v1.KeyGroupService/GetKeyGroup", READERS, NotFound, |at| {
+            message!(GetKeyGroupRequest { name: at.key_group.clone() })
+        }),
+        row_of("claviger.v1.KeyGroupService/ListKeyGroups", READERS, NotFound, |at| {
+            message!(ListKeyGroupsRequest { parent: at.tenant.clone() })
+        }),
+        row_of("claviger.v1.KeyGroupService/UpdateKeyGroup", WRITERS, NotFound, |at| {
+            message!(UpdateKeyGroupRequest { key_group: a_key_group(at), update_mask: mask("display_name") })
+        }),
+        row_of("claviger.v1.KeyGroupService/DeleteKeyGroup", WRITERS, NotFound, |at| {
+            message!(DeleteKeyGroupRequest { name: at.key_group.clone() })
         }),
     ]
 }

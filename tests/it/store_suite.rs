@@ -169,7 +169,7 @@ async fn revisions_follow_commits_and_a_rollback_burns_none(database: &Database)
 
 fn filter(owner: &ServiceUserName) -> KeyFilter {
     let parent = KeyParent { tenant: owner.tenant.clone(), service_user: Some(owner.id.clone()) };
-    KeyFilter { parent, state: None, expiring_before: None, unused_since: None, show_deleted: false }
+    KeyFilter { parent, state: None, key_group: None, expiring_before: None, unused_since: None, show_deleted: false }
 }
 
 /// Every id, page by page.

@@ -160,6 +160,7 @@ async fn a_key_that_matched_is_named_whatever_the_verdict(engine: Engine) {
         scopes: key.scopes.clone(),
         role: "member".to_owned(),
         on_behalf_of: String::new(),
+        key_group: String::new(),
         integration_type: String::new(),
         expire_time: key.expire_time,
         expiring_soon: true,

@@ -3,7 +3,7 @@
 use crate::domain::{
     audit::{AuditEvent, Outcome},
     base62,
-    ids::{KeyName, ServiceUserName, TenantId, UserGroupName},
+    ids::{KeyGroupName, KeyName, ServiceUserName, TenantId, UserGroupName},
     text::quote,
 };
 use crate::proto::v1;
@@ -18,6 +18,7 @@ pub fn parse_target(target: &str) -> Result<Option<&str>, String> {
     let is_name = TenantId::parse_name(target).is_ok()
         || ServiceUserName::parse(target).is_ok()
         || KeyName::parse(target).is_ok()
+        || KeyGroupName::parse(target).is_ok()
         || UserGroupName::parse(target).is_ok()
         || target.strip_prefix("peppers/").is_some_and(|id| base62::is_text(id.as_bytes()));
     if is_name { Ok(Some(target)) } else { Err(format!("{} is no full name of a resource", quote(target))) }

@@ -7,7 +7,7 @@ use crate::authority::{call::Call, keys::CreationRequest, replays::ReplayRequest
 use crate::domain::{
     Refusal, Revision, Time,
     attributes::{Attributes, IntegrationType, Role},
-    ids::{KeyName, KeyParent, ServiceUserName, TenantId},
+    ids::{KeyGroupName, KeyName, KeyParent, ServiceUserName, TenantId},
     key::{self, Key, KeyEdit, KeyState, NewKey, check_expire_time},
     limits,
     network::Network,
@@ -19,9 +19,9 @@ use crate::domain::{
 use crate::proto::v1;
 use crate::store::{KeyFilter, KeyStateFilter};
 
-use super::{expected_revision, fields::Fields, mask, time};
+use super::{credential_file, expected_revision, fields::Fields, key_groups, mask, time};
 
-const EDITABLE: [&str; 5] = ["display_name", "description", "scopes", "allowed_networks", "expire_time"];
+const EDITABLE: [&str; 6] = ["display_name", "description", "scopes", "key_group", "allowed_networks", "expire_time"];
 const IMMUTABLE: [&str; 17] = [
     "name",
     "role",
@@ -52,8 +52,11 @@ pub struct Update {
     pub expected: Revision,
 }
 
-/// Reads a CreateKeyRequest of this call.
-pub fn create(request: &v1::CreateKeyRequest, call: &Call) -> Result<CreationRequest, Refusal> {
+/// Reads a CreateKeyRequest of this call, and the format of the credential file that it asks for.
+pub fn create(
+    request: &v1::CreateKeyRequest,
+    call: &Call,
+) -> Result<(CreationRequest, Option<credential_file::Format>), Refusal> {
     let mut fields = Fields::default();
     let owner = fields.take("parent", ServiceUserName::parse(&request.parent));
     let absent = v1::Key::default();
@@ -62,28 +65,35 @@ pub fn create(request: &v1::CreateKeyRequest, call: &Call) -> Result<CreationReq
     let description = fields.take("key.description", Description::parse(&key.description));
     let scopes = scopes(&mut fields, key);
     let attributes = attributes(&mut fields, key);
+    let tenant = owner.as_ref().map(|owner| &owner.tenant);
+    let key_group = key_groups::of_keys(&mut fields, "key.key_group", &key.key_group, tenant);
     let networks = networks(&mut fields, key);
-    check_admin_scopes(&mut fields, call, owner.as_ref().map(|owner| &owner.tenant), scopes.as_deref());
+    check_admin_scopes(&mut fields, call, tenant, scopes.as_deref());
     let times = (key.expire_time.as_ref(), request.ttl.as_ref());
     let expire_time = expire_time(&mut fields, "key.expire_time", times, call.now);
     let replay = replay(&mut fields, &request.request_id, "CreateKey", request);
+    let file = credential_file::read(&mut fields, request.credential_file_format);
     let complete = || {
         let new = NewKey {
             display_name: display_name?,
             description: description?,
             scopes: scopes?,
             attributes: attributes?,
+            key_group: key_group?,
             networks: networks?,
             expire_time: expire_time?,
             disabled: request.disabled,
         };
-        Some(CreationRequest { owner: owner?, new, replay: replay? })
+        Some((CreationRequest { owner: owner?, new, replay: replay? }, file?))
     };
     fields.finish(complete())
 }
 
-/// Reads a RotateKeyRequest at `now`.
-pub fn rotate(request: &v1::RotateKeyRequest, now: Time) -> Result<RotationRequest, Refusal> {
+/// Reads a RotateKeyRequest at `now`, and the format of the credential file that it asks for.
+pub fn rotate(
+    request: &v1::RotateKeyRequest,
+    now: Time,
+) -> Result<(RotationRequest, Option<credential_file::Format>), Refusal> {
     let mut fields = Fields::default();
     let name = fields.take("name", KeyName::parse(&request.name));
     let grace = match &request.grace_period {
@@ -94,9 +104,10 @@ pub fn rotate(request: &v1::RotateKeyRequest, now: Time) -> Result<RotationReque
     let expire_time = expire_time(&mut fields, "expire_time", times, now);
     let expected = expected_revision(&mut fields, request.expected_revision);
     let replay = replay(&mut fields, &request.request_id, "RotateKey", request);
+    let file = credential_file::read(&mut fields, request.credential_file_format);
     let complete = || {
         let rotation = Rotation { grace: grace?, expire_time: expire_time? };
-        Some(RotationRequest { name: name?, rotation, expected: expected?, replay: replay? })
+        Some((RotationRequest { name: name?, rotation, expected: expected?, replay: replay? }, file?))
     };
     fields.finish(complete())
 }
@@ -109,14 +120,14 @@ pub fn update(request: &v1::UpdateKeyRequest, call: &Call) -> Result<Update, Ref
     let name = fields.take("key.name", KeyName::parse(&key.name));
     let expected = expected_revision(&mut fields, request.expected_revision);
     let paths = mask(&mut fields, request.update_mask.as_ref(), &EDITABLE, &IMMUTABLE);
-    let edit = edit(&mut fields, key, &paths, call.now);
-    let scopes = edit.scopes.as_deref();
-    check_admin_scopes(&mut fields, call, name.as_ref().map(|name| &name.owner.tenant), scopes);
+    let tenant = name.as_ref().map(|name| &name.owner.tenant);
+    let edit = edit(&mut fields, key, &paths, tenant, call.now);
+    check_admin_scopes(&mut fields, call, tenant, edit.scopes.as_deref());
     let complete = || Some(Update { name: name?, edit, expected: expected? });
     fields.finish(complete())
 }
 
-fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str], now: Time) -> KeyEdit {
+fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str], tenant: Option<&TenantId>, now: Time) -> KeyEdit {
     let mut edit = KeyEdit::default();
     if paths.contains(&"display_name") {
         edit.display_name = fields.take("key.display_name", DisplayName::parse(&key.display_name));
@@ -126,6 +137,9 @@ fn edit(fields: &mut Fields, key: &v1::Key, paths: &[&str], now: Time) -> KeyEdi
     }
     if paths.contains(&"scopes") {
         edit.scopes = scopes(fields, key);
+    }
+    if paths.contains(&"key_group") {
+        edit.key_group = key_groups::of_keys(fields, "key.key_group", &key.key_group, tenant);
     }
     if paths.contains(&"allowed_networks") {
         edit.networks = networks(fields, key);
@@ -181,11 +195,14 @@ pub fn filter(fields: &mut Fields, request: &v1::ListKeysRequest) -> Option<KeyF
         Ok(v1::KeyState::Expired) => Some(Some(KeyStateFilter::Expired)),
         Err(_) => fields.take("state", Err(format!("{} is no state of a key", request.state))),
     };
+    let tenant = parent.as_ref().map(|parent| &parent.tenant);
+    let key_group = key_groups::of_keys(fields, "key_group", &request.key_group, tenant);
     let expiring_before = optional_time(fields, "expiring_before", request.expiring_before.as_ref());
     let unused_since = optional_time(fields, "unused_since", request.unused_since.as_ref());
     Some(KeyFilter {
         parent: parent?,
         state: state?,
+        key_group: key_group?,
         expiring_before: expiring_before?,
         unused_since: unused_since?,
         show_deleted: request.show_deleted,
@@ -214,6 +231,7 @@ pub fn write(key: &Key, now: Time) -> v1::Key {
             .integration_type
             .as_ref()
             .map_or_else(String::new, |kind| kind.as_str().to_owned()),
+        key_group: key.key_group_name().as_ref().map_or_else(String::new, KeyGroupName::to_string),
         allowed_networks: key.networks.iter().map(Network::to_string).collect(),
         expire_time: key.expire_time.map(time::write),
         create_time: Some(time::write(key.create_time)),

@@ -1,7 +1,9 @@
 //! Proto ⇄ domain: total functions. What comes in is parsed once and every wrong field named; what goes out is complete.
 
 pub mod audit;
+pub mod credential_file;
 pub mod fields;
+pub mod key_groups;
 pub mod keys;
 pub mod notifications;
 pub mod owners;

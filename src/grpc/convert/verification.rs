@@ -60,12 +60,17 @@ pub fn encode(answer: &Answer, presented: &str, bytes: &mut Vec<u8>) {
         text(3, &service_user, bytes);
         text(4, &[tenants, tenant], bytes);
         key.scopes().for_each(|scope| text(5, &[scope], bytes));
-        let [role, on_behalf_of, integration_type] = key.description();
+        let [role, on_behalf_of, key_group, integration_type] = key.description();
         text(6, &[role], bytes);
-        [(7, on_behalf_of), (9, integration_type)]
-            .iter()
-            .filter(|(_, said)| !said.is_empty())
-            .for_each(|(field, said)| text(*field, &[said], bytes));
+        if !on_behalf_of.is_empty() {
+            text(7, &[on_behalf_of], bytes);
+        }
+        if !key_group.is_empty() {
+            text(8, &[tenants.as_bytes(), tenant.as_bytes(), b"/keyGroups/", key_group], bytes);
+        }
+        if !integration_type.is_empty() {
+            text(9, &[integration_type], bytes);
+        }
         let expire_time = key.expire_time();
         if let Some(time) = expire_time {
             encoding::message::encode(10, &time::write(time), bytes);

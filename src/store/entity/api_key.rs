@@ -19,6 +19,7 @@ pub struct Model {
     pub role: String,
     pub on_behalf_of: String,
     pub integration_type: String,
+    pub key_group_id: Option<String>,
     pub networks: String,
     pub expire_time: Option<DateTimeUtc>,
     pub lifetime_microseconds: Option<i64>,

@@ -6,6 +6,7 @@
 pub(super) mod api_key;
 pub(super) mod audit_event;
 pub(super) mod delivery;
+pub(super) mod key_group;
 pub(super) mod key_usage;
 pub(super) mod notification;
 pub(super) mod pepper;

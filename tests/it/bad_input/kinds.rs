@@ -3,7 +3,7 @@
 use tonic::Code;
 
 use super::dynamic::Input::{self, *};
-use super::names::{bad_key_ids, bad_labels, bad_request_ids, bad_uuids, names, other_names};
+use super::names::{KEY, bad_key_ids, bad_labels, bad_request_ids, bad_uuids, key_id, names, names_in};
 use super::people::{bad_addresses, longest_members, member, members, zones};
 use super::permissions::{hundred, networks, scopes, widest};
 use crate::harness::app::start_of_time;
@@ -14,6 +14,9 @@ pub enum Kind {
     TenantName,
     UserName,
     GroupName,
+    KeyGroupName,
+    /// The group of a key; empty for none.
+    KeyGroup,
     KeyName,
     KeyParent,
     NewId,
@@ -25,6 +28,7 @@ pub enum Kind {
     IntegrationType,
     OnBehalfOf,
     Labels,
+    FileFormat,
     Revision,
     PageSize,
     PageToken,
@@ -87,7 +91,6 @@ const DAY: i64 = 86_400;
 const CENTURY: i64 = 36_500 * DAY;
 const YEAR_9001: i64 = 221_876_928_000;
 const LAST_SECOND: i64 = 253_402_300_799;
-pub(super) const KEY: &str = "tenants/acme/serviceUsers/billing/keys/";
 
 /// A good text with an invisible character inside, or a space at an end.
 fn spoilt(good: &str) -> Vec<String> {
@@ -109,10 +112,6 @@ fn long() -> String {
 
 pub fn id(characters: usize) -> String {
     "a".repeat(characters)
-}
-
-pub(super) fn key_id() -> String {
-    claviger::domain::ids::KeyId::from_random([7; 16]).to_string()
 }
 
 fn blamed(texts: Vec<String>) -> Vec<Bad> {
@@ -148,8 +147,10 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
     match kind {
         Kind::TenantName => blamed(names("tenants/acme")),
         Kind::VerifyTenant => blamed(names("tenants/acme").into_iter().filter(|name| !name.is_empty()).collect()),
-        Kind::UserName => blamed(names("tenants/acme/serviceUsers/billing").into_iter().chain(other_names()).collect()),
-        Kind::GroupName => blamed(names("tenants/acme/userGroups/ops").into_iter().chain(other_names()).collect()),
+        Kind::UserName => blamed(names_in("serviceUsers")),
+        Kind::GroupName => blamed(names_in("userGroups")),
+        Kind::KeyGroupName => blamed(names_in("keyGroups")),
+        Kind::KeyGroup => blamed(names_in("keyGroups").into_iter().filter(|name| !name.is_empty()).collect()),
         Kind::KeyParent => blamed(names("tenants/acme/serviceUsers/-"))
             .into_iter()
             .chain(blamed(vec!["tenants/-/serviceUsers/-".into(), "tenants/acme/serviceUsers/--".into()]))
@@ -172,6 +173,7 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
         Kind::Revision | Kind::WatchedFrom => numbers(&[-1, i64::MIN]),
         Kind::PageSize => numbers(&[-1, 501, i64::from(i32::MIN), i64::from(i32::MAX)]),
         Kind::State | Kind::ToldAbout => numbers(&[-1, 5, i64::from(i32::MIN), i64::from(i32::MAX)]),
+        Kind::FileFormat => numbers(&[-1, 3, i64::from(i32::MIN), i64::from(i32::MAX)]),
         Kind::PageToken => blamed(with("AAAA", &["A", "=", "AAAA====", &id(22), &id(513)])),
         Kind::ExpireTime => spans(&[&IMPOSSIBLE[..], &late()].concat()),
         Kind::Before => spans(&[&IMPOSSIBLE[..], &[(-62_135_596_801, 0), (253_402_300_800, 0)]].concat()),
@@ -240,7 +242,7 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
     }
 }
 
-pub(super) const UUID: &str = "8c6f4b1e-2f4a-4a53-9d3e-4b7c5f0a9d21";
+pub const UUID: &str = "8c6f4b1e-2f4a-4a53-9d3e-4b7c5f0a9d21";
 /// What a test may replace to get another UUID.
 pub const LAST_OF_UUID: &str = "9d21";
 
@@ -303,6 +305,8 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
         Kind::TenantName => missing(&[format!("tenants/{longest}"), "tenants/b".into(), "tenants/b-0-".into()]),
         Kind::UserName | Kind::KeyParent => missing(&[format!("tenants/{longest}/serviceUsers/{longest}")]),
         Kind::GroupName => missing(&[format!("tenants/{longest}/userGroups/{longest}")]),
+        Kind::KeyGroupName => missing(&[format!("tenants/{longest}/keyGroups/{longest}")]),
+        Kind::KeyGroup => texts(&[""]),
         Kind::KeyName => missing(&[format!("tenants/{longest}/serviceUsers/{longest}/keys/{}", key_id())]),
         Kind::VerifyTenant => texts(&["", "tenants/acme", &format!("tenants/{longest}")]),
         Kind::NewId => texts(&[&id(63), "a", "a-0-"]),
@@ -322,6 +326,7 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
         Kind::Revision => vec![(Number(0), Code::Ok), (Number(i64::MAX), Code::Aborted)],
         Kind::PageSize => accepted([Number(0), Number(1), Number(500)]),
         Kind::State | Kind::ToldAbout => accepted((0..=4).map(Number)),
+        Kind::FileFormat => accepted((0..=2).map(Number)),
         Kind::PageToken => texts(&[""]),
         Kind::ExpireTime => accepted([Span(seconds, nanos + 1_000), Span(seconds + CENTURY, nanos), Absent]),
         Kind::Before => accepted([Span(-62_135_596_800, 0), Span(253_402_300_799, 999_999_999), Absent]),
@@ -341,7 +346,13 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
             ),
         ]),
         Kind::RequestId => texts(&["", UUID]),
-        Kind::Target => texts(&["", "tenants/acme", "tenants/acme/userGroups/ops", &format!("{KEY}{}", key_id())]),
+        Kind::Target => texts(&[
+            "",
+            "tenants/acme",
+            "tenants/acme/userGroups/ops",
+            "tenants/acme/keyGroups/ops",
+            &format!("{KEY}{}", key_id()),
+        ]),
         Kind::ClientIp => texts(&["", "192.0.2.1", "::1", "::ffff:192.0.2.1", "2001:DB8::1"]),
         Kind::Questions => accepted([Messages(1)]),
         Kind::WatchedFrom => vec![(Number(0), Code::Ok), (Number(i64::MAX), Code::Unavailable)],

@@ -1,8 +1,20 @@
-//! Names and labels that are none.
+//! Values of the fields that name a resource, or a request.
 
-use super::kinds::{KEY, UUID, id, key_id, with};
+use super::kinds::{UUID, id, with};
 
-pub(super) fn names(good: &str) -> Vec<String> {
+pub const KEY: &str = "tenants/acme/serviceUsers/billing/keys/";
+
+/// The id of a key that isn't there.
+pub fn key_id() -> String {
+    claviger::domain::ids::KeyId::from_random([7; 16]).to_string()
+}
+
+/// What is no name of anything in this collection of a tenant.
+pub fn names_in(collection: &str) -> Vec<String> {
+    names(&format!("tenants/acme/{collection}/billing")).into_iter().chain(other_names(collection)).collect()
+}
+
+pub fn names(good: &str) -> Vec<String> {
     let deeper = [
         format!("{good}/"),
         format!("/{good}"),
@@ -16,24 +28,30 @@ pub(super) fn names(good: &str) -> Vec<String> {
     with(good, &[]).into_iter().chain(deeper).chain(cased).chain(longer).chain(shorter).collect()
 }
 
-/// Names that are neither a service user's nor a user group's.
-pub(super) fn other_names() -> Vec<String> {
-    let parents = ["serviceUsers", "userGroups"].map(|list| (list, format!("tenants/acme/{list}")));
+/// Names of nothing in this collection of a tenant.
+fn other_names(own: &str) -> Vec<String> {
+    let parents = ["serviceUsers", "userGroups", "keyGroups"].map(|list| (list, format!("tenants/acme/{list}")));
     let wrong = parents.iter().flat_map(|(list, parent)| {
         [format!("{parent}/-"), format!("tenants/-/{list}/ops"), format!("{}/ops", parent.to_lowercase())]
     });
-    let others = ["tenants/acme".to_owned(), "tenants/acme/keyGroups/ops".to_owned(), format!("{KEY}{}", key_id())];
-    wrong.chain(others).collect()
+    let others = parents.iter().filter(|(list, _)| *list != own).map(|(_, parent)| format!("{parent}/ops"));
+    wrong.chain(others).chain(["tenants/acme".to_owned(), format!("{KEY}{}", key_id())]).collect()
 }
 
 /// Spellings of a UUID that a list never answers.
-pub(super) fn bad_uuids() -> Vec<String> {
+pub fn bad_uuids() -> Vec<String> {
     let wrong = [&UUID[1..], "-", "", "x"].map(str::to_owned);
     let other = [UUID.to_uppercase(), UUID.replace('-', ""), format!("{{{UUID}}}"), format!("urn:uuid:{UUID}")];
     wrong.into_iter().chain(other).map(|id| format!("tenants/acme/notifications/{id}")).collect()
 }
 
-pub(super) fn bad_key_ids() -> Vec<String> {
+/// What is no `request_id`.
+pub fn bad_request_ids() -> Vec<String> {
+    let (bare, braced, urn) = (UUID.replace('-', ""), format!("{{{UUID}}}"), format!("urn:uuid:{UUID}"));
+    with(UUID, &["1", &bare, &braced, &urn, &UUID.replace('4', "g"), &UUID[1..], &format!("{UUID}0")])
+}
+
+pub fn bad_key_ids() -> Vec<String> {
     let good = key_id();
     let ids = [
         String::new(),
@@ -47,22 +65,7 @@ pub(super) fn bad_key_ids() -> Vec<String> {
     ids.into_iter().map(|id| format!("{KEY}{id}")).collect()
 }
 
-pub(super) fn bad_labels() -> Vec<String> {
+/// What is no role and no integration type.
+pub fn bad_labels() -> Vec<String> {
     with("member", &["", "a b", "a:b", "a/b", "*", "é", &id(65)])
-}
-
-/// Other spellings of a UUID, and what is none.
-pub(super) fn bad_request_ids() -> Vec<String> {
-    with(
-        UUID,
-        &[
-            "1",
-            &UUID.replace('-', ""),
-            &format!("{{{UUID}}}"),
-            &format!("urn:uuid:{UUID}"),
-            &UUID.replace('4', "g"),
-            &UUID[1..],
-            &format!("{UUID}0"),
-        ],
-    )
 }

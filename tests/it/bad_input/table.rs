@@ -24,10 +24,12 @@ pub fn fields() -> Vec<Field> {
 /// Paths that an update mask of this RPC may name.
 pub fn editable(rpc: &str) -> Option<&'static [&'static str]> {
     match rpc.rsplit_once('/').map(|(_, method)| method) {
-        Some("UpdateKey") => Some(&["display_name", "description", "scopes", "allowed_networks", "expire_time"]),
+        Some("UpdateKey") => {
+            Some(&["display_name", "description", "scopes", "key_group", "allowed_networks", "expire_time"])
+        }
         Some("UpdateTenant") => Some(&["display_name", "time_zone", "warning_hour", "policy"]),
         Some("UpdateUserGroup") => Some(&["display_name", "account_alerts", "members"]),
-        Some("UpdateServiceUser") => Some(&["display_name", "description"]),
+        Some("UpdateServiceUser" | "UpdateKeyGroup") => Some(&["display_name", "description"]),
         _ => None,
     }
 }
@@ -49,10 +51,12 @@ const CHECKED: &[(&str, Fields)] = &[
             ("key.role", Role),
             ("key.on_behalf_of", OnBehalfOf),
             ("key.integration_type", IntegrationType),
+            ("key.key_group", KeyGroup),
             ("key.allowed_networks", Networks),
             ("key.expire_time", ExpireTime),
             ("ttl", Ttl),
             ("request_id", RequestId),
+            ("credential_file_format", FileFormat),
         ],
     ),
     ("KeyService/GetKey", &[("name", KeyName)]),
@@ -63,6 +67,7 @@ const CHECKED: &[(&str, Fields)] = &[
             ("page_size", PageSize),
             ("page_token", PageToken),
             ("state", State),
+            ("key_group", KeyGroup),
             ("expiring_before", Before),
             ("unused_since", Before),
         ],
@@ -74,6 +79,7 @@ const CHECKED: &[(&str, Fields)] = &[
             ("key.display_name", DisplayName),
             ("key.description", Description),
             ("key.scopes", Scopes),
+            ("key.key_group", KeyGroup),
             ("key.allowed_networks", Networks),
             ("key.expire_time", ExpireTime),
             ("update_mask", Mask),
@@ -97,6 +103,7 @@ const CHECKED: &[(&str, Fields)] = &[
             ("expire_time", ExpireTime),
             ("ttl", Ttl),
             ("request_id", RequestId),
+            ("credential_file_format", FileFormat),
             ("expected_revision", Revision),
         ],
     ),
@@ -159,6 +166,28 @@ const CHECKED: &[(&str, Fields)] = &[
     ("TenantService/EnableTenant", TENANT),
     ("TenantService/DisableTenant", TENANT),
     ("TenantService/DeleteTenant", TENANT),
+    (
+        "KeyGroupService/CreateKeyGroup",
+        &[
+            ("parent", TenantName),
+            ("key_group_id", NewId),
+            ("key_group.display_name", DisplayName),
+            ("key_group.description", Description),
+        ],
+    ),
+    ("KeyGroupService/GetKeyGroup", &[("name", KeyGroupName)]),
+    ("KeyGroupService/ListKeyGroups", &[("parent", TenantName), ("page_size", PageSize), ("page_token", PageToken)]),
+    (
+        "KeyGroupService/UpdateKeyGroup",
+        &[
+            ("key_group.name", KeyGroupName),
+            ("key_group.display_name", DisplayName),
+            ("key_group.description", Description),
+            ("update_mask", Mask),
+            ("expected_revision", Revision),
+        ],
+    ),
+    ("KeyGroupService/DeleteKeyGroup", &[("name", KeyGroupName), ("expected_revision", Revision)]),
     (
         "UserGroupService/CreateUserGroup",
         &[
@@ -247,6 +276,7 @@ pub const EXEMPT: &[(&str, &str, Why)] = &[
     ("CreateKey", "key.name", Why::Ignored),
     ("CreateServiceUser", "service_user.name", Why::Ignored),
     ("CreateTenant", "tenant.name", Why::Ignored),
+    ("CreateKeyGroup", "key_group.name", Why::Ignored),
     ("CreateUserGroup", "user_group.name", Why::Ignored),
     ("UserGroup", "user_group.account_alerts", Why::EveryValueIsGood("a bool")),
     ("UserGroup", "members.email", Why::EveryValueIsGood("checked inside user_group.members")),

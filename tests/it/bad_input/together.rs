@@ -64,8 +64,13 @@ async fn a_wrong_mask_path_hides_no_other_bad_field(engine: Engine) {
     let Some(app) = TestApp::start(engine).await else { return };
     let mut root = app.root().await;
     let place = Place::make(&mut root, "acme").await;
-    let resources =
-        [("Key", "key"), ("ServiceUser", "service_user"), ("Tenant", "tenant"), ("UserGroup", "user_group")];
+    let resources = [
+        ("Key", "key"),
+        ("ServiceUser", "service_user"),
+        ("Tenant", "tenant"),
+        ("KeyGroup", "key_group"),
+        ("UserGroup", "user_group"),
+    ];
     for (service, resource) in resources {
         let rpc = format!("claviger.v1.{service}Service/Update{service}");
         assert!(editable(&rpc).is_some_and(|paths| paths.contains(&"display_name")));

@@ -11,15 +11,17 @@ use crate::rpcs::{ADMIN, Place};
 on_both_engines!(a_page_token_fits_only_its_caller_list_and_filter, a_changed_page_token_is_refused);
 
 /// Each list, and a change of each field that filters it.
-fn lists(other: &Place) -> Vec<(&'static str, Vec<(&'static str, Input)>)> {
+fn lists(place: &Place, other: &Place) -> Vec<(&'static str, Vec<(&'static str, Input)>)> {
     let text = |text: &str| Input::Text(text.to_owned());
     let flag = ("show_deleted", Input::Flag(true));
     let times = ["expiring_before", "unused_since"].into_iter().flat_map(|path| [0, 1].map(|nanos| (path, nanos)));
     let times = times.map(|(path, nanos)| (path, Input::Span(2_000_000_000, nanos)));
-    let keys = [("parent", text(&other.owner)), ("state", Input::Number(1)), flag.clone()].into_iter().chain(times);
+    let keys = [("parent", text(&other.owner)), ("state", Input::Number(1)), ("key_group", text(&place.key_group))];
+    let keys = keys.into_iter().chain([flag.clone()]).chain(times);
     vec![
         ("claviger.v1.KeyService/ListKeys", keys.collect()),
         ("claviger.v1.ServiceUserService/ListServiceUsers", vec![("parent", text(&other.tenant)), flag.clone()]),
+        ("claviger.v1.KeyGroupService/ListKeyGroups", vec![("parent", text(&other.tenant))]),
         ("claviger.v1.TenantService/ListTenants", vec![flag]),
         (
             "claviger.v1.AuditService/ListAuditEvents",
@@ -35,6 +37,7 @@ async fn places(root: &mut Client) -> [Place; 2] {
         let place = Place::make(root, id).await;
         root.create_service_user(&place.tenant, "second").await;
         root.create_key(&place.owner, &[]).await;
+        root.create_key_group(&place.tenant, "second").await;
         places.push(place);
     }
     places.try_into().unwrap_or_else(|_| unreachable!("two places"))
@@ -69,7 +72,7 @@ async fn a_page_token_fits_only_its_caller_list_and_filter(engine: Engine) {
     let [place, other] = places(&mut root).await;
     let second_admin = root.create_key("tenants/system/serviceUsers/root", &[ADMIN]).await.1;
     let mut tokens = Vec::new();
-    for (rpc, changes) in lists(&other) {
+    for (rpc, changes) in lists(&place, &other) {
         let (message, token) = first_token(&root, &app.root_secret, rpc, &place).await;
         let mut next = at(&message, &token);
         assert_refused(&root, &second_admin, rpc, &next, "another caller").await;
@@ -93,7 +96,7 @@ async fn a_changed_page_token_is_refused(engine: Engine) {
     let Some(app) = TestApp::start(engine).await else { return };
     let mut root = app.root().await;
     let [place, other] = places(&mut root).await;
-    for (rpc, _) in lists(&other) {
+    for (rpc, _) in lists(&place, &other) {
         let (message, token) = first_token(&root, &app.root_secret, rpc, &place).await;
         for position in 0..token.len() {
             let mut changed = token.clone().into_bytes();

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use claviger::proto::v1::{
-    self, audit_service_client::AuditServiceClient, key_service_client::KeyServiceClient,
-    notification_service_client::NotificationServiceClient, service_user_service_client::ServiceUserServiceClient,
-    tenant_service_client::TenantServiceClient, user_group_service_client::UserGroupServiceClient,
-    verification_service_client::VerificationServiceClient,
+    self, audit_service_client::AuditServiceClient, key_group_service_client::KeyGroupServiceClient,
+    key_service_client::KeyServiceClient, notification_service_client::NotificationServiceClient,
+    service_user_service_client::ServiceUserServiceClient, tenant_service_client::TenantServiceClient,
+    user_group_service_client::UserGroupServiceClient, verification_service_client::VerificationServiceClient,
 };
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::{Interceptor, interceptor::InterceptedService};
@@ -35,6 +35,7 @@ pub struct Client {
     pub keys: KeyServiceClient<Authorised>,
     pub tenants: TenantServiceClient<Authorised>,
     pub service_users: ServiceUserServiceClient<Authorised>,
+    pub key_groups: KeyGroupServiceClient<Authorised>,
     pub user_groups: UserGroupServiceClient<Authorised>,
     pub notifications: NotificationServiceClient<Authorised>,
     pub audit: AuditServiceClient<Authorised>,
@@ -57,6 +58,7 @@ impl Client {
             keys: KeyServiceClient::new(service.clone()),
             tenants: TenantServiceClient::new(service.clone()),
             service_users: ServiceUserServiceClient::new(service.clone()),
+            key_groups: KeyGroupServiceClient::new(service.clone()),
             user_groups: UserGroupServiceClient::new(service.clone()),
             notifications: NotificationServiceClient::new(service.clone()),
             audit: AuditServiceClient::new(service.clone()),
@@ -102,6 +104,15 @@ impl Client {
         };
         let made = self.user_groups.create_user_group(request).await.expect("a user group");
         made.into_inner().user_group.expect("a user group").name
+    }
+
+    /// Makes a key group; answers its name.
+    pub async fn create_key_group(&mut self, tenant: &str, id: &str) -> String {
+        let (parent, key_group_id) = (tenant.to_owned(), id.to_owned());
+        let key_group = Some(v1::KeyGroup { display_name: id.to_owned(), ..Default::default() });
+        let request = v1::CreateKeyGroupRequest { parent, key_group_id, key_group };
+        let made = self.key_groups.create_key_group(request).await.expect("a key group");
+        made.into_inner().key_group.expect("a key group").name
     }
 
     /// Makes a never-expiring key with these scopes.

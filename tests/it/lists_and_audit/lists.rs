@@ -21,6 +21,7 @@ enum List {
     Keys,
     AllKeys,
     ServiceUsers,
+    KeyGroups,
     UserGroups,
     Tenants,
     Events,
@@ -41,6 +42,11 @@ async fn page(root: &mut Client, list: List, at: &Place, size: i32, token: Strin
             let request = v1::ListServiceUsersRequest { parent: tenant, page_size, page_token, show_deleted: false };
             let page = root.service_users.list_service_users(request).await.expect("a page").into_inner();
             (page.service_users.into_iter().map(|user| user.name).collect(), page.next_page_token)
+        }
+        List::KeyGroups => {
+            let request = v1::ListKeyGroupsRequest { parent: tenant, page_size, page_token };
+            let page = root.key_groups.list_key_groups(request).await.expect("a page").into_inner();
+            (page.key_groups.into_iter().map(|group| group.name).collect(), page.next_page_token)
         }
         List::UserGroups => {
             let request = v1::ListUserGroupsRequest { parent: tenant, page_size, page_token };
@@ -94,6 +100,7 @@ async fn paging_visits_every_entry_once_in_order(engine: Engine) {
         root.create_tenant(id).await;
         let owner = root.create_service_user(&place.tenant, id).await;
         root.create_user_group(&place.tenant, id, &[]).await;
+        root.create_key_group(&place.tenant, id).await;
         all_keys.insert(root.create_key(&owner, &[]).await.0.name);
         keys.insert(root.create_key(&place.owner, &[]).await.0.name);
     }
@@ -101,6 +108,7 @@ async fn paging_visits_every_entry_once_in_order(engine: Engine) {
     let named = |prefix: &str, more: &[&str]| IDS.iter().chain(more).map(|id| format!("{prefix}{id}")).collect();
     let users: BTreeSet<String> = named("tenants/acme/serviceUsers/", &["billing"]);
     let groups: BTreeSet<String> = named("tenants/acme/userGroups/", &["billing"]);
+    let key_groups: BTreeSet<String> = named("tenants/acme/keyGroups/", &["billing"]);
     let tenants: BTreeSet<String> = named("tenants/", &["acme", "acme-not", "system"]);
     let by_id = |names: BTreeSet<String>| {
         let mut names: Vec<String> = names.into_iter().collect();
@@ -111,6 +119,7 @@ async fn paging_visits_every_entry_once_in_order(engine: Engine) {
         (List::Keys, keys),
         (List::AllKeys, all_keys),
         (List::ServiceUsers, users),
+        (List::KeyGroups, key_groups),
         (List::UserGroups, groups),
         (List::Tenants, tenants),
     ];
@@ -122,7 +131,7 @@ async fn paging_visits_every_entry_once_in_order(engine: Engine) {
         }
     }
     let (whole, _) = pages(&mut root, List::Events, &place, 500).await;
-    assert_eq!(whole.len(), 6 + 4 * IDS.len(), "one event for each change of this tenant");
+    assert_eq!(whole.len(), 7 + 5 * IDS.len(), "one event for each change of this tenant");
     assert!(whole.is_sorted_by(|newer, older| newer > older), "newest first");
     for size in [1, 2] {
         assert_eq!(pages(&mut root, List::Events, &place, size).await.0, whole, "events in pages of {size}");
@@ -235,6 +244,8 @@ async fn a_list_of_nothing_there_is_not_found(engine: Engine) {
     assert_eq!(reason(&root.service_users.list_service_users(users).await.expect_err("missing")), "RESOURCE_NOT_FOUND");
     let groups = v1::ListUserGroupsRequest { parent: parent.clone(), ..Default::default() };
     assert_eq!(reason(&root.user_groups.list_user_groups(groups).await.expect_err("missing")), "RESOURCE_NOT_FOUND");
+    let groups = v1::ListKeyGroupsRequest { parent: parent.clone(), ..Default::default() };
+    assert_eq!(reason(&root.key_groups.list_key_groups(groups).await.expect_err("missing")), "RESOURCE_NOT_FOUND");
     let notifications = v1::ListNotificationsRequest { parent: parent.clone(), ..Default::default() };
     let listed = root.notifications.list_notifications(notifications).await;
     assert_eq!(reason(&listed.expect_err("missing")), "RESOURCE_NOT_FOUND");

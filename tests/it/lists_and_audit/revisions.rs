@@ -17,7 +17,7 @@ fn expecting(rpc: &str, bytes: &[u8], revision: i64) -> Option<Vec<u8>> {
     Some(message.encode_to_vec())
 }
 
-/// The revision of the resource that an RPC changes: of the place's key, service user, user group or tenant, by the RPC's name.
+/// The revision of the resource that an RPC changes: of the place's key, service user, group or tenant, by the RPC's name.
 async fn current(root: &mut Client, rpc: &str, at: &Place) -> i64 {
     if rpc.contains("KeyService") {
         let got = root.keys.get_key(v1::GetKeyRequest { name: at.key.clone() }).await.expect("a key");
@@ -27,6 +27,11 @@ async fn current(root: &mut Client, rpc: &str, at: &Place) -> i64 {
         let get = v1::GetServiceUserRequest { name: at.owner.clone() };
         let got = root.service_users.get_service_user(get).await.expect("a service user");
         return got.into_inner().service_user.expect("a service user").revision;
+    }
+    if rpc.contains("KeyGroupService") {
+        let get = v1::GetKeyGroupRequest { name: at.key_group.clone() };
+        let got = root.key_groups.get_key_group(get).await.expect("a key group");
+        return got.into_inner().key_group.expect("a key group").revision;
     }
     if rpc.contains("UserGroupService") {
         let get = v1::GetUserGroupRequest { name: at.group.clone() };
@@ -59,5 +64,5 @@ async fn a_change_that_lost_a_race_is_aborted(engine: Engine) {
         let answered = raw::call_as(&root.channel, &app.root_secret, row.rpc, won).await;
         assert!(answered.is_ok(), "{}: {answered:?}", row.rpc);
     }
-    assert_eq!(checked, 16, "every Update, Enable, Disable, Revoke, Rotate and Delete");
+    assert_eq!(checked, 18, "every Update, Enable, Disable, Revoke, Rotate and Delete");
 }

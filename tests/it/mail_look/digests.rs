@@ -43,6 +43,7 @@ pub fn warned(tenant: &str, number: u8, facts: &Facts<'_>) -> WarnedKey {
         description: Description::parse(facts.description).expect("a description"),
         scopes: Vec::new(),
         attributes: Attributes::default(),
+        key_group: None,
         networks: Vec::new(),
         expire_time: Some(expire_time),
         disabled: false,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use claviger::domain::{
     Time,
     attributes::{Attributes, IntegrationType, Role},
-    ids::{KeyId, ServiceUserName},
+    ids::{KeyGroupId, KeyId, ServiceUserName},
     network::{Network, parse_address},
     pepper::PepperId,
     scope::Scope,
@@ -53,8 +53,8 @@ pub struct Plain {
     pub id: [u8; 16],
     pub state: State,
     pub scopes: Vec<String>,
-    /// Role, on_behalf_of, integration_type.
-    pub said: [String; 3],
+    /// Role, on_behalf_of, the group's id, integration_type.
+    pub said: [String; 4],
     pub networks: Vec<Net>,
     pub expire: Option<i64>,
     pub delete: Option<i64>,
@@ -158,6 +158,7 @@ impl Plain {
             },
             scopes: self.scopes.iter().map(|text| Scope::parse(text).expect("a scope")).collect(),
             attributes: self.attributes(),
+            key_group: Some(&self.said[2]).filter(|id| !id.is_empty()).map(|id| KeyGroupId::parse(id).expect("an id")),
             networks: self.networks.iter().map(|net| Network::parse(&net.text).expect("a network")).collect(),
             expire_time: self.expire.map(time),
             delete_time: self.delete.map(time),
@@ -170,7 +171,7 @@ impl Plain {
     }
 
     fn attributes(&self) -> Attributes {
-        let [role, on_behalf_of, integration_type] = &self.said;
+        let [role, on_behalf_of, _, integration_type] = &self.said;
         let kind = Some(integration_type).filter(|kind| !kind.is_empty());
         Attributes {
             role: Role::parse(role).expect("a role"),

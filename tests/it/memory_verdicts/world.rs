@@ -209,10 +209,11 @@ impl World {
             _ => State::Enabled,
         };
         let scopes = if seldom(chance) { chance.below(101) } else { chance.below(5) };
-        let said = match chance.below(3) {
-            0 => [0, 1, 2].map(|_| ["member", "Admin.v2", &"r".repeat(64)][chance.below(3)].to_owned()),
-            1 => ["member", "Jürgen Müller", ""].map(str::to_owned),
-            _ => ["member", "", ""].map(str::to_owned),
+        let said = match chance.below(4) {
+            0 => ["Admin.v2", &"o".repeat(chance.below(200)), "", &"k".repeat(64)].map(str::to_owned),
+            1 => ["member", "Jürgen Müller", "", ""].map(str::to_owned),
+            2 => ["member", "", "partners", ""].map(str::to_owned),
+            _ => ["member", "", "", ""].map(str::to_owned),
         };
         let networks = if seldom(chance) { chance.below(65) } else { chance.below(2) };
         Plain {

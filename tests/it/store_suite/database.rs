@@ -245,6 +245,7 @@ pub(super) fn key_named(name: KeyName) -> Key {
         description: Description::default(),
         scopes: vec![Scope::parse("mcp:*").expect("a scope")],
         attributes: Attributes::default(),
+        key_group: None,
         networks: Vec::new(),
         expire_time: None,
         disabled: false,
