@@ -166,8 +166,17 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let reporting = stop_everything.child_token();
     in_background(&reporting, grpc::health::report(health.clone(), Arc::clone(&verifier), refresher.clone()));
     let host = endpoint(settings, address).into();
-    let services =
-        grpc::services(&verifier, &refresher, &tally, &authority, &warnings, &clock, &stop_serving, health_service, host)?;
+    let services = grpc::services(
+        &verifier,
+        &refresher,
+        &tally,
+        &authority,
+        &warnings,
+        &clock,
+        &stop_serving,
+        health_service,
+        host,
+    )?;
     let serving = tokio::spawn(grpc::server::serve(listener, services, stop_serving.clone()));
     let http_routes = http::routes(verifier, authority.clone(), metrics, links);
     let serving_http = tokio::spawn(http::server::serve(http_listener, http_routes, stop_serving.clone()));

@@ -70,7 +70,8 @@ pub fn services(
 ) -> Result<Services<verification::Verification>, ReflectionError> {
     let gate = Gate::new(Arc::clone(verifier), authority.clone(), clock.clone());
     let desk = Desk::new(gate.clone(), authority.clone());
-    let keys = KeyServiceServer::new(keys::Keys::new(desk.clone(), host)).max_decoding_message_size(LARGE_MESSAGE_BYTES);
+    let keys =
+        KeyServiceServer::new(keys::Keys::new(desk.clone(), host)).max_decoding_message_size(LARGE_MESSAGE_BYTES);
     let key_groups = KeyGroupServiceServer::new(key_groups::KeyGroups::new(desk.clone()))
         .max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let watches = Watches::new(refresher.clone(), clock.clone());

@@ -23,8 +23,7 @@ async fn create(root: &mut Client, owner: &str, format: i32, scopes: &[&str]) ->
 }
 
 async fn rotate(root: &mut Client, name: &str, format: i32) -> v1::RotateKeyResponse {
-    let request =
-        v1::RotateKeyRequest { name: name.to_owned(), credential_file_format: format, ..Default::default() };
+    let request = v1::RotateKeyRequest { name: name.to_owned(), credential_file_format: format, ..Default::default() };
     root.keys.rotate_key(request).await.expect("rotated").into_inner()
 }
 

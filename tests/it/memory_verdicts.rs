@@ -180,9 +180,9 @@ fn message(answer: &Answer, presented: &str) -> VerifyResponse {
         scopes: key.scopes().map(|scope| String::from_utf8(scope.to_owned()).expect("a text")).collect(),
         role,
         on_behalf_of,
-        key_group: Some(group).filter(|id| !id.is_empty()).map_or_else(String::new, |id| {
-            format!("tenants/{}/keyGroups/{id}", name.owner.tenant)
-        }),
+        key_group: Some(group)
+            .filter(|id| !id.is_empty())
+            .map_or_else(String::new, |id| format!("tenants/{}/keyGroups/{id}", name.owner.tenant)),
         integration_type,
         expire_time: expire_time.map(timestamp),
         expiring_soon: expires_soon(expire_time, answer.now),

@@ -39,7 +39,9 @@ pub fn write(format: Format, host: &str, secret: &Secret) -> CredentialFile {
             let file = json!({"api_keys": {host: {"id": id, "key": key, "token": token}}});
             ("json", "application/json", format!("{file:#}\n"))
         }
-        Format::Csv => ("csv", "text/csv", format!("host,id,key,token\r\n{}\r\n", [host, &id, key, token].map(cell).join(","))),
+        Format::Csv => {
+            ("csv", "text/csv", format!("host,id,key,token\r\n{}\r\n", [host, &id, key, token].map(cell).join(",")))
+        }
     };
     CredentialFile { file_name: format!("claviger-{id}.{ending}"), media_type: media_type.to_owned(), content }
 }
@@ -58,9 +60,8 @@ mod tests {
     #[test]
     fn no_cell_is_a_formula_or_breaks_its_line() {
         let cells = ["plain", "=1+1", "-2", "@x", "+3", "\tx", "a,b", "say \"x\"", "=a,\"b\""].map(cell);
-        let expected = [
-            "plain", "'=1+1", "'-2", "'@x", "'+3", "'\tx", "\"a,b\"", "\"say \"\"x\"\"\"", "\"'=a,\"\"b\"\"\"",
-        ];
+        let expected =
+            ["plain", "'=1+1", "'-2", "'@x", "'+3", "'\tx", "\"a,b\"", "\"say \"\"x\"\"\"", "\"'=a,\"\"b\"\"\""];
         assert_eq!(cells, expected);
     }
 }
