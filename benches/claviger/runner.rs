@@ -18,6 +18,9 @@ use crate::world::World;
 
 /// Cores in use on a quiet machine.
 const QUIET: f64 = 0.08;
+/// A comparison's rounds are so many times shorter and more: a host that others use is faster or slower from one moment to
+/// the next, and what is compared should be neighbours.
+const SHORTER: u32 = 3;
 /// Load that a fresh server gets before anything is measured: allocators, caches and last uses settle.
 const FIRST_LOAD: Duration = Duration::from_secs(2);
 
@@ -28,14 +31,15 @@ pub async fn run(world: &mut World, comparison: &Comparison, report: &mut Report
         servers.measure(world, cell, FIRST_LOAD.min(world.plan.duration)).await?;
     }
     let mut rounds: Vec<Vec<Measurement>> = Vec::new();
-    for round in 0..world.plan.rounds {
-        wait_until_quiet(world.plan.patience)?;
+    let (count, duration) = (world.plan.rounds * SHORTER as usize, world.plan.duration / SHORTER);
+    for round in 0..count {
+        wait_until_quiet(world.plan.patience / SHORTER)?;
         let mut found = HashMap::new();
         for index in shuffled(comparison.cells.len(), round) {
-            found.insert(index, servers.measure(world, &comparison.cells[index], world.plan.duration).await?);
+            found.insert(index, servers.measure(world, &comparison.cells[index], duration).await?);
         }
         rounds.push((0..comparison.cells.len()).filter_map(|index| found.remove(&index)).collect());
-        eprintln!("{}: round {} of {}", comparison.name, round + 1, world.plan.rounds);
+        eprintln!("{}: round {} of {}", comparison.name, round + 1, count);
     }
     report.rows.extend(comparison.ratios.iter().filter_map(|ratio| row(ratio, &rounds)));
     report.done.extend(comparison.cells.iter().enumerate().map(|(index, cell)| Done {

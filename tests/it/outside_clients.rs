@@ -14,8 +14,9 @@ use crate::harness::{
 };
 
 const LONGEST: Duration = Duration::from_secs(60);
-const SERVICES: [&str; 10] = [
+const SERVICES: [&str; 11] = [
     "claviger.v1.AuditService",
+    "claviger.v1.KeyGroupService",
     "claviger.v1.KeyService",
     "claviger.v1.NotificationService",
     "claviger.v1.ServiceUserService",

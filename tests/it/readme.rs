@@ -256,6 +256,27 @@ async fn the_watch_prints_what_the_readme_shows() {
 }
 
 #[tokio::test]
+async fn the_commands_about_replicas_and_policies_do_what_it_says() {
+    let Some(terminal) = Terminal::open().await else { return };
+    let mut steps = walk("60 seconds").split_off(1);
+    steps.extend(walk("Replicas"));
+    let replicas = steps.len() - 1;
+    steps.extend(walk("More about keys, and what a tenant demands"));
+    let printed = terminal.type_in(&steps).await;
+    let parsed = |text: &str| {
+        serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|_| panic!("{text} of {printed:?}"))
+    };
+    let revoked = parsed(&printed[replicas]);
+    assert_eq!(
+        (revoked["confirmedReplicas"].as_array().map(Vec::len), revoked.get("unconfirmedReplicas")),
+        (Some(1), None)
+    );
+    assert_eq!(revoked["key"]["state"], "KEY_STATE_REVOKED");
+    let tenant = parsed(&std::fs::read_to_string(terminal.folder.path().join("acme.json")).expect("its answer"));
+    assert_eq!(tenant["tenant"]["policy"], serde_json::json!({"maxLifetime": "7776000s", "allowedRoles": ["auditor"]}));
+}
+
+#[tokio::test]
 async fn the_python_client_prints_the_verdict() {
     let (Some(terminal), Some(python)) = (Terminal::open().await, tool("python3")) else { return };
     std::fs::write(terminal.folder.path().join("verify.py"), only_block("Python client", "python")).expect("written");
