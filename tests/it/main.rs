@@ -45,6 +45,7 @@ mod outside_clients;
 mod pgbouncer;
 mod policies;
 mod postgres_wire;
+mod products;
 mod raw;
 mod readme;
 mod replica_table;
