@@ -215,8 +215,10 @@ impl Authority {
             let before = key.clone();
             let transition = rule(key, &call)?;
             if let Transition::Changed(after) = &transition {
-                let tenant = tenants::load(&write, &name.owner.tenant).await?;
-                tenant.policy.allow_edit(&before, after)?;
+                if (after.expire_time, &after.networks) != (before.expire_time, &before.networks) {
+                    let tenant = tenants::load(&write, &name.owner.tenant).await?;
+                    tenant.policy.allow_edit(&before, after)?;
+                }
                 if after.key_group != before.key_group {
                     require_group_of(&write, after).await?;
                 }

@@ -2,6 +2,7 @@
 
 use claviger::proto::v1;
 use prost_types::{Duration, FieldMask};
+use sea_orm::ConnectionTrait;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -9,6 +10,7 @@ use crate::harness::{
     Client, Engine, TestApp,
     errors::{bad_fields, reason},
 };
+use crate::rig::database;
 
 on_both_engines!(
     a_key_says_of_its_bearer_what_it_was_made_with,
@@ -18,13 +20,14 @@ on_both_engines!(
     only_an_administrator_sets_a_policy,
     a_key_made_disabled_waits_to_be_enabled,
     who_manages_own_keys_gives_no_other_bearer,
+    a_rule_of_a_later_version_stops_new_keys_and_nothing_else,
 );
 
 const DAY: i64 = 86_400;
 
 /// A service, with the service user `billing` of tenant `acme`.
 struct Scene {
-    _app: TestApp,
+    app: TestApp,
     root: Client,
     tenant: String,
     owner: String,
@@ -36,7 +39,7 @@ impl Scene {
         let mut root = app.root().await;
         let tenant = root.create_tenant("acme").await;
         let owner = root.create_service_user(&tenant, "billing").await;
-        Some(Self { _app: app, root, tenant, owner })
+        Some(Self { app, root, tenant, owner })
     }
 
     async fn demand(&mut self, policy: v1::TenantPolicy) -> v1::Tenant {
@@ -269,4 +272,23 @@ async fn who_manages_own_keys_gives_no_other_bearer(engine: Engine) {
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "WIDER_THAN_CALLER"));
         assert_eq!(refused.get_error_details().error_info().expect("a reason").metadata["what"], what);
     }
+}
+
+/// Two versions work side by side for a while; the older one can't judge by a rule that it doesn't know.
+async fn a_rule_of_a_later_version_stops_new_keys_and_nothing_else(engine: Engine) {
+    let Some(mut scene) = Scene::set(engine).await else { return };
+    let made = scene.create(plain(), 0).await.expect("made");
+    let (name, secret) = (made.key.expect("a key").name, made.secret);
+    let sql = r#"UPDATE tenant SET policy = '{"require_moon_phase":true}' WHERE id = 'acme'"#;
+    database(&scene.app.place).await.execute_unprepared(sql).await.expect("set");
+    let refused = scene.create(plain(), 0).await.expect_err("it can't be judged");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Internal, "INTERNAL"));
+    let edited = v1::Key { name: name.clone(), display_name: "another".to_owned(), ..Default::default() };
+    scene.update(edited, "display_name").await.expect("no rule is asked");
+    assert_eq!(scene.root.verdict(&secret).await, v1::Verdict::Valid);
+    let disable = v1::DisableKeyRequest { name: name.clone(), ..Default::default() };
+    scene.root.keys.disable_key(disable).await.expect("disabled");
+    let revoke = v1::RevokeKeyRequest { name, ..Default::default() };
+    scene.root.keys.revoke_key(revoke).await.expect("a key can always be revoked");
+    assert_eq!(scene.root.verdict(&secret).await, v1::Verdict::Revoked);
 }
