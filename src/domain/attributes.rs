@@ -14,6 +14,14 @@ pub struct Attributes {
     pub integration_type: Option<IntegrationType>,
 }
 
+impl Attributes {
+    /// The text of its kind of integration; empty = none.
+    #[must_use]
+    pub fn integration_type_text(&self) -> &str {
+        self.integration_type.as_ref().map_or("", IntegrationType::as_str)
+    }
+}
+
 /// A role: 1 to 64 of `[A-Za-z0-9._-]`, so that it fits a header as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role(String);
@@ -51,6 +59,11 @@ impl Default for Role {
 }
 
 impl IntegrationType {
+    /// Reads a kind of integration, or none from an empty text.
+    pub fn parse_optional(text: &str) -> Result<Option<Self>, String> {
+        if text.is_empty() { Ok(None) } else { Self::parse(text).map(Some) }
+    }
+
     /// Reads a kind of integration.
     pub fn parse(text: &str) -> Result<Self, String> {
         check_label(text).map(|()| Self(text.to_owned()))

@@ -47,11 +47,7 @@ pub(super) fn columns(key: &Key, revision: Revision) -> Result<ActiveModel, Stor
         scopes: Set(json_of(key.scopes.iter().map(Scope::to_string))?),
         role: Set(key.attributes.role.as_str().to_owned()),
         on_behalf_of: Set(key.attributes.on_behalf_of.as_str().to_owned()),
-        integration_type: Set(key
-            .attributes
-            .integration_type
-            .as_ref()
-            .map_or_else(String::new, |kind| kind.as_str().to_owned())),
+        integration_type: Set(key.attributes.integration_type_text().to_owned()),
         key_group_id: Set(key.key_group.as_ref().map(|id| id.as_str().to_owned())),
         networks: Set(json_of(key.networks.iter().map(Network::to_string))?),
         expire_time: Set(key.expire_time),
@@ -180,11 +176,10 @@ fn key_name(tenant: &str, service_user: &str, id: &str) -> Result<KeyName, Strin
 }
 
 fn attributes(role: &str, on_behalf_of: &str, integration_type: &str) -> Result<Attributes, String> {
-    let integration_type = Some(integration_type).filter(|kind| !kind.is_empty()).map(IntegrationType::parse);
     Ok(Attributes {
         role: column("role", Role::parse(role))?,
         on_behalf_of: column("on_behalf_of", OnBehalfOf::parse(on_behalf_of))?,
-        integration_type: column("integration_type", integration_type.transpose())?,
+        integration_type: column("integration_type", IntegrationType::parse_optional(integration_type))?,
     })
 }
 

@@ -14,7 +14,7 @@ use triomphe::ThinArc;
 
 use crate::domain::{
     Revision, Time,
-    attributes::{Attributes, IntegrationType, Role},
+    attributes::{Attributes, Role},
     ends::KeyEnd,
     ids::{KeyGroupId, KeyId, KeyName},
     limits,
@@ -340,10 +340,9 @@ fn is_described(key: &VerifiableKey) -> bool {
 }
 
 fn describe(key: &VerifiableKey) -> [&str; DESCRIPTION] {
-    let Attributes { role, on_behalf_of, integration_type } = &key.attributes;
+    let said = &key.attributes;
     let key_group = key.key_group.as_ref().map_or("", KeyGroupId::as_str);
-    let integration_type = integration_type.as_ref().map_or("", IntegrationType::as_str);
-    [role.as_str(), on_behalf_of.as_str(), key_group, integration_type]
+    [said.role.as_str(), said.on_behalf_of.as_str(), key_group, said.integration_type_text()]
 }
 
 fn pack_networks(networks: &[Network]) -> Option<ThinArc<(), Network>> {

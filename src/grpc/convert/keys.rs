@@ -226,11 +226,7 @@ pub fn write(key: &Key, now: Time) -> v1::Key {
         scopes: key.scopes.iter().map(Scope::to_string).collect(),
         role: key.attributes.role.as_str().to_owned(),
         on_behalf_of: key.attributes.on_behalf_of.as_str().to_owned(),
-        integration_type: key
-            .attributes
-            .integration_type
-            .as_ref()
-            .map_or_else(String::new, |kind| kind.as_str().to_owned()),
+        integration_type: key.attributes.integration_type_text().to_owned(),
         key_group: key.key_group_name().as_ref().map_or_else(String::new, KeyGroupName::to_string),
         allowed_networks: key.networks.iter().map(Network::to_string).collect(),
         expire_time: key.expire_time.map(time::write),
@@ -267,8 +263,7 @@ fn attributes(fields: &mut Fields, key: &v1::Key) -> Option<Attributes> {
     let role = if key.role.is_empty() { Role::MEMBER } else { &key.role };
     let role = fields.take("key.role", Role::parse(role));
     let on_behalf_of = fields.take("key.on_behalf_of", OnBehalfOf::parse(&key.on_behalf_of));
-    let kind = Some(&key.integration_type).filter(|kind| !kind.is_empty()).map(|kind| IntegrationType::parse(kind));
-    let integration_type = fields.take("key.integration_type", kind.transpose());
+    let integration_type = fields.take("key.integration_type", IntegrationType::parse_optional(&key.integration_type));
     Some(Attributes { role: role?, on_behalf_of: on_behalf_of?, integration_type: integration_type? })
 }
 
