@@ -30,7 +30,7 @@ pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
     let sqlite = Site::on_sqlite(content).await?;
     let mut engines = [Engine::start("PostgreSQL", postgres).await?, Engine::start("SQLite", sqlite).await?];
     for round in 0..plan.rounds {
-        wait_until_quiet(plan.patience)?;
+        wait_until_quiet(plan.patience).await?;
         for index in shuffled(engines.len(), round) {
             engines[index].create_for(plan.duration * 2).await?;
         }

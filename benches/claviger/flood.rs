@@ -55,7 +55,7 @@ pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
     let mut rounds: Vec<Vec<Run>> = Vec::new();
     run(&server, &site, &statistics, VARIANTS[UNKNOWN].1, world.plan.duration).await?;
     for round in 0..world.plan.rounds {
-        wait_until_quiet(world.plan.patience)?;
+        wait_until_quiet(world.plan.patience).await?;
         let mut runs: Vec<Option<Run>> = VARIANTS.iter().map(|_| None).collect();
         for index in shuffled(VARIANTS.len(), round) {
             runs[index] = Some(run(&server, &site, &statistics, VARIANTS[index].1, duration).await?);

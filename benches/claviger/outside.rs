@@ -54,7 +54,7 @@ pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
         h2load(cell, requests)?;
     }
     for round in 0..plan.rounds {
-        wait_until_quiet(plan.patience)?;
+        wait_until_quiet(plan.patience).await?;
         let mut rates = [0.0; 2];
         for index in shuffled(cells.len(), round) {
             let served_by = [server.process(), nginx.worker()?][index];

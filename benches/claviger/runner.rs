@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use crate::Outcome;
 use crate::blast::{self, Blast, load};
@@ -33,7 +34,7 @@ pub async fn run(world: &mut World, comparison: &Comparison, report: &mut Report
     let mut rounds: Vec<Vec<Measurement>> = Vec::new();
     let (count, duration) = (world.plan.rounds * SHORTER as usize, world.plan.duration / SHORTER);
     for round in 0..count {
-        wait_until_quiet(world.plan.patience / SHORTER)?;
+        wait_until_quiet(world.plan.patience / SHORTER).await?;
         let mut found = HashMap::new();
         for index in shuffled(comparison.cells.len(), round) {
             found.insert(index, servers.measure(world, &comparison.cells[index], duration).await?);
@@ -66,12 +67,13 @@ fn row(ratio: &Ratio, rounds: &[Vec<Measurement>]) -> Option<Row> {
     })
 }
 
-/// Waits until nobody works; gives up after a while, as each result says how busy the machine was.
-pub fn wait_until_quiet(patience: Duration) -> Outcome<()> {
+/// Waits until nobody works; gives up after a while, as each result says how busy the machine was. Connections stay alive
+/// meanwhile: whoever doesn't answer the server's pings loses them.
+pub async fn wait_until_quiet(patience: Duration) -> Outcome<()> {
     let start = Instant::now();
     while start.elapsed() < patience {
         let before = machine::cpu_of_all()?;
-        sleep(Duration::from_secs(1));
+        sleep(Duration::from_secs(1)).await;
         if machine::cpu_of_all()? - before < QUIET {
             return Ok(());
         }
