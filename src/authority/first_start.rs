@@ -67,15 +67,8 @@ pub async fn first_start(
         return Ok(FirstStart::AlreadyDone);
     }
     let name = |text| DisplayName::parse(text).map_err(AuthorityError::Defect);
-    write
-        .insert_tenant(&Tenant::create(
-            system.clone(),
-            name("Claviger itself")?,
-            Calendar::DEFAULT,
-            TenantPolicy::default(),
-            now,
-        ))
-        .await?;
+    let (called, policy) = (name("Claviger itself")?, TenantPolicy::default());
+    write.insert_tenant(&Tenant::create(system.clone(), called, Calendar::DEFAULT, policy, now)).await?;
     let root = ServiceUser::create(ServiceUserName::root(), name("Root keys")?, Description::default(), now);
     write.insert_service_user(&root).await?;
     write.register_pepper(pepper, now).await?;

@@ -127,8 +127,7 @@ pub(super) async fn require_listed_group(store: &Store, name: &KeyGroupName) -> 
 
 /// The group, if it is there and at the revision that the caller saw.
 async fn require_key_group(write: &Write, name: &KeyGroupName, expected: Revision) -> Result<KeyGroup, AuthorityError> {
-    let tenant = write.tenant(&name.tenant).await?.filter(|tenant| tenant.delete_time.is_none());
-    let found = if tenant.is_some() { write.key_group(name).await? } else { None };
+    let found = if tenants::find(write, &name.tenant).await?.is_some() { write.key_group(name).await? } else { None };
     let group = found.ok_or_else(|| Refusal::NotFound(Resource::key_group(name)))?;
     require_revision(name, expected, group.revision)?;
     Ok(group)

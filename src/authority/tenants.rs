@@ -173,9 +173,14 @@ impl Authority {
     }
 }
 
+/// A tenant, unless it is deleted.
+pub(super) async fn find(write: &Write, id: &TenantId) -> Result<Option<Tenant>, AuthorityError> {
+    Ok(write.tenant(id).await?.filter(|tenant| tenant.delete_time.is_none()))
+}
+
 /// A tenant that is not deleted.
 pub(super) async fn load(write: &Write, id: &TenantId) -> Result<Tenant, AuthorityError> {
-    let found = write.tenant(id).await?.filter(|tenant| tenant.delete_time.is_none());
+    let found = find(write, id).await?;
     Ok(found.ok_or_else(|| Refusal::NotFound(Resource::tenant(id)))?)
 }
 

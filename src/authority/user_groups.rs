@@ -134,8 +134,7 @@ async fn require_user_group(
     name: &UserGroupName,
     expected: Revision,
 ) -> Result<UserGroup, AuthorityError> {
-    let tenant = write.tenant(&name.tenant).await?.filter(|tenant| tenant.delete_time.is_none());
-    let found = if tenant.is_some() { write.user_group(name).await? } else { None };
+    let found = if tenants::find(write, &name.tenant).await?.is_some() { write.user_group(name).await? } else { None };
     let group = found.ok_or_else(|| Refusal::NotFound(Resource::user_group(name)))?;
     require_revision(name, expected, group.revision)?;
     Ok(group)

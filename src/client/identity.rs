@@ -41,12 +41,17 @@ impl Identity {
             tenant: answer.tenant,
             scopes: answer.scopes,
             role: answer.role,
-            on_behalf_of: Some(answer.on_behalf_of).filter(|text| !text.is_empty()),
-            key_group: Some(answer.key_group).filter(|text| !text.is_empty()),
-            integration_type: Some(answer.integration_type).filter(|text| !text.is_empty()),
+            on_behalf_of: given(answer.on_behalf_of),
+            key_group: given(answer.key_group),
+            integration_type: given(answer.integration_type),
             expire_time: answer.expire_time.and_then(|time| SystemTime::try_from(time).ok()),
             expiring_soon: answer.expiring_soon,
-            superseded_by: Some(answer.superseded_by).filter(|name| !name.is_empty()),
+            superseded_by: given(answer.superseded_by),
         })
     }
+}
+
+/// An empty text says that there is nothing.
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }

@@ -127,23 +127,31 @@ impl TenantId {
     }
 }
 
-impl ServiceUserId {
-    /// Reads the id of a service user that may exist.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        check_id(text).map(|()| Self(text.into()))
-    }
+/// What the ids of service users and of groups have in common: 1 to 63 characters, checked as every resource's id is.
+macro_rules! resource_id {
+    ($id:ident) => {
+        impl $id {
+            /// Reads the id of a resource that may exist.
+            pub fn parse(text: &str) -> Result<Self, String> {
+                $crate::domain::ids::check_id(text).map(|()| Self(text.into()))
+            }
 
-    /// Reads the id for a new service user: reserved ids are refused.
-    pub fn parse_new(text: &str) -> Result<Self, String> {
-        check_new_id(text).map(|()| Self(text.into()))
-    }
+            /// Reads the id for a new resource: reserved ids are refused.
+            pub fn parse_new(text: &str) -> Result<Self, String> {
+                $crate::domain::ids::check_new_id(text).map(|()| Self(text.into()))
+            }
 
-    /// The id alone.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+            /// The id alone.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+    };
 }
+pub(super) use resource_id;
+
+resource_id!(ServiceUserId);
 
 impl ServiceUserName {
     /// Reads `tenants/{tenant}/serviceUsers/{service_user}`.

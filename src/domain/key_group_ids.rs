@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::ids::{TenantId, check_id, check_new_id, shape};
+use super::ids::{TenantId, resource_id, shape};
 
 /// The id of a key group inside its tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,23 +18,7 @@ pub struct KeyGroupName {
     pub id: KeyGroupId,
 }
 
-impl KeyGroupId {
-    /// Reads the id of a key group that may exist.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        check_id(text).map(|()| Self(text.into()))
-    }
-
-    /// Reads the id for a new key group: reserved ids are refused.
-    pub fn parse_new(text: &str) -> Result<Self, String> {
-        check_new_id(text).map(|()| Self(text.into()))
-    }
-
-    /// The id alone.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+resource_id!(KeyGroupId);
 
 impl KeyGroupName {
     /// Reads `tenants/{tenant}/keyGroups/{key_group}`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    ids::{KeyId, TenantId, check_id, check_new_id, shape},
+    ids::{KeyId, TenantId, resource_id, shape},
     text::quote,
 };
 
@@ -36,23 +36,7 @@ pub struct NotificationName {
     pub id: Uuid,
 }
 
-impl UserGroupId {
-    /// Reads the id of a user group that may exist.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        check_id(text).map(|()| Self(text.into()))
-    }
-
-    /// Reads the id for a new user group: reserved ids are refused.
-    pub fn parse_new(text: &str) -> Result<Self, String> {
-        check_new_id(text).map(|()| Self(text.into()))
-    }
-
-    /// The id alone.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+resource_id!(UserGroupId);
 
 impl UserGroupName {
     /// Reads `tenants/{tenant}/userGroups/{user_group}`.

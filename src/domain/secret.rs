@@ -31,12 +31,6 @@ pub fn id_in(text: &[u8]) -> Option<KeyId> {
     if text.len() != CHARACTERS || !text.starts_with(PREFIX.as_bytes()) { None } else { KeyId::read(&text[ID]) }
 }
 
-/// The last digits of the id in a text that may be a secret: two keys seldom have the same.
-#[must_use]
-pub fn id_tail_in(text: &[u8]) -> Option<[u8; 8]> {
-    text.get(ID)?.last_chunk().copied()
-}
-
 /// The text of the id in a text that opened a key.
 #[must_use]
 pub fn id_text_in(text: &str) -> &str {

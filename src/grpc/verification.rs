@@ -91,11 +91,7 @@ impl Verification {
     /// Judges one question, which came at `arrival`.
     pub async fn judge(&self, caller: &Record, request: &VerifyRequest, arrival: Moment) -> Judged {
         let question = read(caller, request).map_err(|refusal| status::from_refusal(&refusal))?;
-        let answer = match self.verifier.verify_now(&request.secret, &question, arrival) {
-            Ok(answer) => answer,
-            Err(wanted) => self.verifier.verify_later(wanted, &request.secret, &question, arrival).await,
-        };
-        self.counted(answer)
+        self.counted(self.verifier.verify(&request.secret, &question, arrival).await)
     }
 
     /// Now.

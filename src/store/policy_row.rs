@@ -18,7 +18,7 @@ use super::{
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Text {
-    #[serde(skip_serializing_if = "is_off")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     require_expiry: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_lifetime_microseconds: Option<i64>,
@@ -26,13 +26,8 @@ struct Text {
     allowed_roles: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     integration_types: Vec<String>,
-    #[serde(skip_serializing_if = "is_off")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     require_networks: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_off(rule: &bool) -> bool {
-    !rule
 }
 
 /// Writes a policy.

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::secret::{id_in, id_tail_in};
+use crate::domain::secret::id_in;
 
 use super::mirror::Mirror;
 use super::record::Record;
@@ -23,11 +23,7 @@ pub const DEPTH: usize = STEPS.len() + 1;
 
 /// The keys that were announced last. One for whoever judges in turn; a clone begins anew.
 #[derive(Default)]
-pub struct Lookahead {
-    places: [AtomicU64; STEPS.len()],
-    /// Of the id in the last text.
-    tail: AtomicU64,
-}
+pub struct Lookahead([AtomicU64; STEPS.len()]);
 
 impl Clone for Lookahead {
     fn clone(&self) -> Self {
@@ -38,16 +34,15 @@ impl Clone for Lookahead {
 impl Lookahead {
     /// Announces a text that will be judged after the next few.
     pub fn announce(&self, text: &[u8], mirror: &Mirror) {
-        let tail = id_tail_in(text).map_or(0, u64::from_ne_bytes);
-        if self.tail.load(Ordering::Relaxed) == tail {
+        let Some(id) = id_in(text) else { return };
+        let mut place = mirror.place_of(id);
+        let Self([last, ..]) = self;
+        if last.load(Ordering::Relaxed) == place {
             // Of a key that is asked about again and again everything is there.
             return;
         }
-        self.tail.store(tail, Ordering::Relaxed);
-        let Some(id) = id_in(text) else { return };
-        let mut place = mirror.place_of(id);
         mirror.prefetch(place);
-        for (kept, step) in self.places.iter().zip(STEPS) {
+        for (kept, step) in self.0.iter().zip(STEPS) {
             // The one before takes its next step.
             let before = kept.load(Ordering::Relaxed);
             kept.store(place, Ordering::Relaxed);

@@ -24,7 +24,7 @@ pub mod verdict;
 
 use std::sync::Arc;
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, future::ready};
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment};
@@ -122,11 +122,18 @@ impl Verifier {
     }
 
     /// Judges one text that was presented at `arrival`; waits only for a look at the store, if it needs one. Any text gets a
-    /// verdict, unless none is possible.
-    pub async fn verify(&self, text: &str, question: &Question<'_>, arrival: Moment) -> Result<Answer, NoVerdict> {
+    /// verdict, unless none is possible. What waits is behind a pointer: it is seldom, and everybody who verifies would carry
+    /// its weight.
+    pub fn verify<'a>(
+        &'a self,
+        text: &'a str,
+        question: &'a Question<'a>,
+        arrival: Moment,
+    ) -> impl Future<Output = Result<Answer, NoVerdict>> + Send + 'a {
         match self.verify_now(text, question, arrival) {
-            Ok(answer) => answer,
-            Err(wanted) => self.verify_later(wanted, text, question, arrival).await,
+            Ok(answer) => ready(answer).left_future(),
+            Err(Wanted::Look) => self.verify_after_a_look(text, question).boxed().right_future(),
+            Err(Wanted::Refresh) => self.verify_refreshed(text, question, arrival.time).boxed().right_future(),
         }
     }
 
@@ -143,21 +150,6 @@ impl Verifier {
             Ok(Search::Missing) => Err(Wanted::Refresh),
             Ok(search) => Ok(Ok(self.answer(text, search, question, position, arrival.time))),
             Err(error) => Ok(Err(error)),
-        }
-    }
-
-    /// Goes on where [`verify_now`](Self::verify_now) gave up. Behind a pointer: it is seldom, and everybody who verifies would
-    /// carry its weight.
-    pub fn verify_later<'a>(
-        &'a self,
-        wanted: Wanted,
-        text: &'a str,
-        question: &'a Question<'a>,
-        arrival: Moment,
-    ) -> BoxFuture<'a, Result<Answer, NoVerdict>> {
-        match wanted {
-            Wanted::Look => self.verify_after_a_look(text, question).boxed(),
-            Wanted::Refresh => self.verify_refreshed(text, question, arrival.time).boxed(),
         }
     }
 
