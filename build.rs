@@ -4,10 +4,17 @@ use std::{env, error::Error, ffi::OsString, fs, path::Path};
 
 const PROTOS: [&str; 9] =
     ["audit", "error", "key", "key_group", "notification", "service_user", "tenant", "user_group", "verification"];
+const ENVOY: &str = "envoy/service/auth/v3/external_auth.proto";
+/// For a transcoder, which writes the details of errors as JSON.
+const ERROR_DETAILS: &str = "google/rpc/error_details.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = PROTOS.map(|name| format!("claviger/v1/{name}.proto"));
+    let is_server = variable("CARGO_FEATURE_SERVER").is_some();
+    let mut files: Vec<String> = PROTOS.map(|name| format!("claviger/v1/{name}.proto")).into();
+    if is_server {
+        files.extend([ENVOY, ERROR_DETAILS].map(str::to_owned));
+    }
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true).open_files(files)?;
     let descriptors = compiler.file_descriptor_set();
@@ -19,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".google.rpc", "::tonic_types::pb")
         // These hold a secret; `proto` says how they print.
         .skip_debug([".claviger.v1.VerifyRequest", ".claviger.v1.CreateKeyResponse", ".claviger.v1.RotateKeyResponse"])
-        .build_server(variable("CARGO_FEATURE_SERVER").is_some())
+        .skip_debug([".envoy.service.auth.v3.AttributeContext.HttpRequest", ".envoy.config.core.v3.HeaderValue"])
+        .build_server(is_server)
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::{MailSettings, Settings};
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::domain::{audit::event_id, ids::TenantId, limits, pepper::Peppers, unsubscribe::Links};
+use crate::grpc::convert::check::Reading;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notify::{PostOffice, PostOfficeError, Warnings};
 use crate::store::{Store, StoreError};
@@ -39,6 +40,7 @@ use crate::verify::{
 use crate::{grpc, http, jobs, random, replicas};
 
 pub use crate::authority::root_key::generate as generate_root_key;
+pub use crate::grpc::DESCRIPTORS;
 pub use crate::grpc::health::check as healthcheck;
 pub use installation::{add_root_key, migrate, target};
 
@@ -166,6 +168,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let reporting = stop_everything.child_token();
     in_background(&reporting, grpc::health::report(health.clone(), Arc::clone(&verifier), refresher.clone()));
     let host = endpoint(settings, address).into();
+    let reading = Reading { credentials: settings.credential_headers.clone(), trusted_hops: settings.trusted_hops };
     let services = grpc::services(
         &verifier,
         &refresher,
@@ -176,6 +179,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         &stop_serving,
         health_service,
         host,
+        Arc::new(reading),
     )?;
     let serving = tokio::spawn(grpc::server::serve(listener, services, stop_serving.clone()));
     let http_routes = http::routes(verifier, authority.clone(), metrics, links);

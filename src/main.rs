@@ -1,5 +1,6 @@
 //! Arguments → settings → telemetry → app.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -48,6 +49,7 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Box<dyn std::e
             println!("{}", app::add_root_key(settings, &Clock::system()).await?.secret.reveal());
         }
         Command::Healthcheck => app::healthcheck(settings.listen).await?,
+        Command::Descriptors => std::io::stdout().write_all(app::DESCRIPTORS)?,
     }
     Ok(())
 }

@@ -20,8 +20,9 @@ use crate::config::{LogFormat, Settings};
 
 /// Spans and events of calls.
 const CALLS: &str = "claviger::call";
-/// The calls that are too many to trace each.
+/// The calls that are too many to trace each: these, and Envoy's.
 const VERIFICATION: &str = "claviger.v1.VerificationService/";
+const ENVOY: &str = "envoy.service.auth.v3.";
 /// Which of them are traced. None, as long as telemetry wasn't started.
 static DRAWING: OnceLock<Drawing> = OnceLock::new();
 
@@ -125,7 +126,7 @@ impl Drop for Telemetry {
 pub fn call_span(method: &str, request_id: &str, headers: &HeaderMap) -> Span {
     let span = if is_control_plane(method) {
         info_span!(target: CALLS, "call", otel.name = method, otel.kind = "server", request_id)
-    } else if method.starts_with(VERIFICATION) && !is_drawn(headers) {
+    } else if (method.starts_with(VERIFICATION) || method.starts_with(ENVOY)) && !is_drawn(headers) {
         Span::none()
     } else {
         debug_span!(target: CALLS, "call", otel.name = method, otel.kind = "server", request_id)

@@ -62,7 +62,16 @@ install_python() {
     "$2/bin/pip" install --quiet --requirement "$requirements" &&
     ln -sf ../python/bin/kubernetes-validate "$tools/bin/kubernetes-validate" &&
     printf '#!/bin/sh\nexec "$(dirname "$0")/../python/bin/python3" "$@"\n' >"$tools/bin/python3" &&
-    chmod +x "$tools/bin/python3"
+    chmod +x "$tools/bin/python3" &&
+    link_envoy "$2"
+}
+
+# The package is Envoy's own binary, and a script that we don't need.
+link_envoy() {
+  local envoy
+  envoy=$("$1/bin/python3" -c 'import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent / "_bin" / "envoy")') &&
+    chmod +x "$envoy" &&
+    ln -sf "$envoy" "$tools/bin/envoy"
 }
 
 # pip checks the hash before it opens the file; we take the one binary out and run nothing of the package.

@@ -66,7 +66,7 @@ const FULL: (usize, usize) = (4, 25);
 
 /// All of them.
 pub fn all() -> Vec<Comparison> {
-    vec![default_tonic(), our_shape(), amortised(), tracing()]
+    vec![default_tonic(), our_shape(), check(), amortised(), tracing()]
 }
 
 impl Tracing {
@@ -121,6 +121,23 @@ fn our_shape() -> Comparison {
         }
     }
     Comparison { name: "our-server", cells, ratios }
+}
+
+fn check() -> Comparison {
+    let shape = |secrets| Shape { method: Method::Check, ..verify(FULL, secrets) };
+    let server = Kind::Claviger(Size::Many);
+    let cells = vec![
+        cell("empty Check on our server", Kind::OurShape, Cores::One, shape(Secrets::Random)),
+        cell("Check, many keys at random", server, Cores::One, shape(Secrets::Random)),
+        cell("Check, one hot key", server, Cores::One, shape(Secrets::Hot)),
+    ];
+    let against = |what: &str| format!("Check, {what} / empty Check on our server, one core, 4x25");
+    let ratios = vec![
+        throughput(&against("many keys at random"), 1, 0, Some(Bar::AtLeast(0.8))),
+        throughput(&against("one hot key"), 2, 0, Some(Bar::AtLeast(0.8))),
+        p99(&format!("p99 of {}", against("many keys at random")), 1, 0, None),
+    ];
+    Comparison { name: "check", cells, ratios }
 }
 
 fn amortised() -> Comparison {

@@ -48,6 +48,8 @@ pub enum Method {
     BatchVerify,
     /// VerifyStream, one stream on each connection.
     VerifyStream,
+    /// Envoy's Check.
+    Check,
 }
 
 /// Which secrets are asked about.
@@ -67,7 +69,7 @@ impl Method {
     /// Questions in one call.
     pub fn questions(self) -> u64 {
         match self {
-            Self::Verify | Self::VerifyStream => 1,
+            Self::Verify | Self::VerifyStream | Self::Check => 1,
             Self::BatchVerify => 100,
         }
     }
@@ -78,6 +80,7 @@ impl Method {
             Self::Verify => "/claviger.v1.VerificationService/Verify",
             Self::BatchVerify => "/claviger.v1.VerificationService/BatchVerify",
             Self::VerifyStream => "/claviger.v1.VerificationService/VerifyStream",
+            Self::Check => "/envoy.service.auth.v3.Authorization/Check",
         }
     }
 }

@@ -18,6 +18,7 @@ mod clients;
 mod collector;
 mod comparisons;
 mod creates;
+mod decision;
 mod flood;
 mod generator;
 mod load;
@@ -59,8 +60,18 @@ pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What can be measured, in this order.
-const NAMES: [&str; 9] =
-    ["default-tonic", "our-server", "amortised", "tracing", "nginx", "start", "propagation", "creates", "flood"];
+const NAMES: [&str; 10] = [
+    "default-tonic",
+    "our-server",
+    "check",
+    "amortised",
+    "tracing",
+    "nginx",
+    "start",
+    "propagation",
+    "creates",
+    "flood",
+];
 
 /// Measures the service, and prints what it reached. A bar that is missed is no error.
 #[derive(Debug, Parser)]

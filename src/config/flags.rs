@@ -39,6 +39,8 @@ pub enum Command {
     },
     /// Ask a running service whether it serves; exit 0 if it does.
     Healthcheck,
+    /// Print the descriptors of the contract, as a google.protobuf.FileDescriptorSet for a transcoder.
+    Descriptors,
 }
 
 /// Settings as flags.
@@ -104,6 +106,13 @@ pub struct Flags {
     /// Where the unsubscribe links of mails lead, as https://keys.example.com.
     #[arg(long, global = true, value_name = "URL")]
     public_url: Option<String>,
+    /// Headers that the clients of a gateway present their keys in, the first that is there decides
+    /// [default: x-api-key, x-blancco-api-key, authorization: rest_api_key=, authorization: Bearer].
+    #[arg(long, global = true, value_name = "HEADERS")]
+    credential_headers: Option<String>,
+    /// Proxies before a gateway that are believed about whom they were called by, 0 to 8 [default: 0].
+    #[arg(long, global = true, value_name = "NUMBER")]
+    trusted_hops: Option<String>,
     /// How long Verify may answer while the database is away [default: 5m].
     #[arg(long, global = true, value_name = "DURATION")]
     staleness_bound: Option<String>,
@@ -141,6 +150,8 @@ impl Flags {
             ("mail_from", self.mail_from),
             ("public_endpoint", self.public_endpoint),
             ("public_url", self.public_url),
+            ("credential_headers", self.credential_headers),
+            ("trusted_hops", self.trusted_hops),
             ("staleness_bound", self.staleness_bound),
             ("trace_ratio", self.trace_ratio),
             ("log", self.log),

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::domain::Span;
+use crate::domain::{Span, credential::CredentialHeaders, limits};
 use crate::store::PostgresSettings;
 
 use sources::{Values, environment, file_values, variables};
@@ -59,6 +59,10 @@ pub struct Settings {
     pub public_endpoint: Option<String>,
     /// Where the HTTP port's links lead, as `https://host/path` without a slash at the end; without it, mails have none.
     pub public_url: Option<String>,
+    /// Where the clients of a gateway present their keys.
+    pub credential_headers: CredentialHeaders,
+    /// How many proxies before a gateway are believed about whom they were called by.
+    pub trusted_hops: u8,
     /// How old the mirror may be and still answer.
     pub staleness_bound: Span,
     /// What to log.
@@ -106,6 +110,9 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
     let listen = values.get("listen", "127.0.0.1:50051", problems, parse_address);
     let http_listen = values.get("http_listen", "127.0.0.1:9464", problems, parse_address);
     let insecure = values.get("insecure", "false", problems, parse_flag);
+    let credential_headers =
+        values.get("credential_headers", CredentialHeaders::DEFAULT, problems, CredentialHeaders::parse);
+    let trusted_hops = values.get("trusted_hops", "0", problems, parse_trusted_hops);
     let staleness_bound = values.get("staleness_bound", "5m", problems, parse_staleness_bound);
     let trace_every = values.get("trace_ratio", "0.01", problems, parse_trace_ratio);
     let log = values.get("log", "info", problems, parse_filter);
@@ -129,6 +136,8 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
         mail: mail?,
         public_endpoint: public_endpoint?,
         public_url: public_url?,
+        credential_headers: credential_headers?,
+        trusted_hops: trusted_hops?,
         staleness_bound: staleness_bound?,
         trace_every: trace_every?,
         log: log?,
@@ -158,6 +167,11 @@ fn parse_trace_ratio(text: &str) -> Result<Option<NonZeroU32>, String> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast cuts, it never wraps")]
     let every = NonZeroU32::new((1.0 / ratio).round() as u32);
     Ok(every.filter(|_| ratio > 0.0))
+}
+
+fn parse_trusted_hops(text: &str) -> Result<u8, String> {
+    let inside = text.parse().ok().filter(|hops| *hops <= limits::TRUSTED_HOPS);
+    inside.ok_or_else(|| format!("must be a number from 0 to {}", limits::TRUSTED_HOPS))
 }
 
 fn parse_staleness_bound(text: &str) -> Result<Span, String> {

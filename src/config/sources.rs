@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::{DATABASE_URL, PREFIX, SMTP_URL};
 
 /// The names of all settings, as the file spells them.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 27] = [
     "listen",
     "http_listen",
     "insecure",
@@ -29,6 +29,8 @@ const NAMES: [&str; 25] = [
     "mail_from",
     "public_endpoint",
     "public_url",
+    "credential_headers",
+    "trusted_hops",
     "staleness_bound",
     "trace_ratio",
     "log",

@@ -65,7 +65,13 @@ pub const PAGE_TOKEN_CHARACTERS: usize = 512;
 /// Questions of one BatchVerify.
 pub const BATCH: usize = 1_000;
 
-/// Bytes of a message of VerificationService, KeyService and UserGroupService: 1,000 of the longest members fit.
+/// Headers that a gateway's clients may present their keys in.
+pub const CREDENTIAL_HEADERS: usize = 8;
+/// Proxies before a gateway that are believed about whom they were called by.
+pub const TRUSTED_HOPS: u8 = 8;
+
+/// Bytes of a message of VerificationService, KeyService and UserGroupService, and of Envoy's Check: 1,000 of the longest
+/// members fit, and all headers that Envoy takes.
 pub const LARGE_MESSAGE_BYTES: usize = 1 << 20;
 /// Bytes of a single Verify, and of a message of every other service.
 pub const SMALL_MESSAGE_BYTES: usize = 64 << 10;

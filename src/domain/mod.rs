@@ -3,7 +3,7 @@
 //! Knows no other module, no database, no network, no clock and no source of randomness. In reading order:
 //! [`limits`], [`text`], [`ids`], [`secret_text`], [`secret`], [`pepper`], [`rights`], [`scope`], [`network`], [`key`],
 //! [`key_group`], [`verifiable_key`], [`rotation`], [`owner`], [`calendar`], [`address`], [`user_group`], [`notification`],
-//! [`delivery`], [`caller`], [`page`], [`unsubscribe`], [`ends`], [`audit`], [`replica`], [`refusal`].
+//! [`delivery`], [`caller`], [`credential`], [`forwarded`], [`page`], [`unsubscribe`], [`ends`], [`audit`], [`replica`], [`refusal`].
 
 pub mod address;
 pub mod attributes;
@@ -11,8 +11,10 @@ pub mod audit;
 pub mod base62;
 pub mod calendar;
 pub mod caller;
+pub mod credential;
 pub mod delivery;
 pub mod ends;
+pub mod forwarded;
 pub mod ids;
 pub mod key;
 pub mod key_group;

@@ -68,6 +68,12 @@ impl<'a> RequiredScope<'a> {
         Ok(Self(text))
     }
 
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+
     /// Whether the text of a [`Scope`] that a key has grants this.
     #[must_use]
     pub fn is_granted_by(self, granted: &[u8]) -> bool {

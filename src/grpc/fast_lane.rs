@@ -1,4 +1,4 @@
-//! Verify and BatchVerify on a road of their own. Their messages are read from the connection and written to it as they are:
+//! Verify, BatchVerify and Envoy's Check on a road of their own. Their messages are read from the connection and written to it as they are:
 //! tonic's buffers, boxes and router cost several times what the verdict costs.
 //!
 //! hyper moves the future of a call from hand to hand before it runs, so `connection` puts this one behind a pointer, and here
@@ -23,6 +23,7 @@ use tonic::body::Body;
 use tracing::Instrument;
 
 use crate::domain::{limits, network::fold_address};
+use crate::proto::envoy::service::auth::v3::CheckRequest;
 use crate::proto::v1::{BatchVerifyRequest, VerifyRequest};
 use crate::telemetry;
 
@@ -35,9 +36,11 @@ use super::{
 /// What goes before a message: whether it is compressed, and its length (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX: usize = 5;
 const UNCOMPRESSED: u8 = 0;
+/// The method that Envoy calls.
+pub const CHECK: &str = "envoy.service.auth.v3.Authorization/Check";
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// Answers these two calls; everything else is tonic's.
+/// Answers these calls; everything else is tonic's.
 pub trait FastLane: Clone + Send + Sync + 'static {
     /// Hears that a Verify with this message will be asked soon: as it arrived, and perhaps no message at all.
     fn announce(&self, message: &[u8]);
@@ -56,6 +59,10 @@ pub trait FastLane: Clone + Send + Sync + 'static {
         request: &BatchVerifyRequest,
     ) -> impl Future<Output = Result<Bytes, Status>> + Send;
 
+    /// Answers Envoy's Check with a message that was [framed].
+    fn check(&self, opening: Opening<'_>, request: &CheckRequest)
+    -> impl Future<Output = Result<Bytes, Status>> + Send;
+
     /// Answers VerifyStream: by tonic, but for how messages are written.
     fn verify_stream(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
 }
@@ -65,13 +72,14 @@ pub trait FastLane: Clone + Send + Sync + 'static {
 pub(super) enum FastCall {
     Verify,
     BatchVerify,
+    Check,
 }
 
 impl FastCall {
     /// The call of this path.
     pub(super) fn at(path: &str) -> Option<Self> {
         let method = path.strip_prefix('/')?;
-        [Self::Verify, Self::BatchVerify].into_iter().find(|call| call.method() == method)
+        [Self::Verify, Self::BatchVerify, Self::Check].into_iter().find(|call| call.method() == method)
     }
 
     /// Its full name.
@@ -79,6 +87,7 @@ impl FastCall {
         match self {
             Self::Verify => "claviger.v1.VerificationService/Verify",
             Self::BatchVerify => "claviger.v1.VerificationService/BatchVerify",
+            Self::Check => CHECK,
         }
     }
 }
@@ -159,6 +168,7 @@ async fn judge<S: FastLane>(
     match call {
         FastCall::Verify => service.verify(opening, &decode(message)?).await,
         FastCall::BatchVerify => Box::pin(service.batch_verify(opening, &decode(message)?)).await,
+        FastCall::Check => Box::pin(service.check(opening, &decode(message)?)).await,
     }
 }
 

@@ -19,7 +19,11 @@ use crate::domain::limits;
 use crate::random;
 use crate::telemetry;
 
-use super::{caller::RequestId, fast_lane::FastLane, methods, status};
+use super::{
+    caller::RequestId,
+    fast_lane::{CHECK, FastLane},
+    methods, status,
+};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIMEOUT: &str = "grpc-timeout";
@@ -143,7 +147,7 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
 pub(super) fn deadline(path: &str, headers: &HeaderMap) -> Duration {
     let own = match path {
         RUN_WARNINGS => limits::RUN_WARNINGS_DEADLINE,
-        path if path.starts_with(VERIFICATION) => limits::VERIFY_DEADLINE,
+        path if path.starts_with(VERIFICATION) || path.strip_prefix('/') == Some(CHECK) => limits::VERIFY_DEADLINE,
         _ => limits::CALL_DEADLINE,
     };
     callers_deadline(headers).map_or(own, |callers| callers.min(own))

@@ -35,18 +35,17 @@ use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::domain::limits::{LARGE_MESSAGE_BYTES, SMALL_MESSAGE_BYTES};
 use crate::notify::Warnings;
-use crate::proto::{
-    DESCRIPTORS,
-    v1::{
-        audit_service_server::AuditServiceServer, key_group_service_server::KeyGroupServiceServer,
-        key_service_server::KeyServiceServer, notification_service_server::NotificationServiceServer,
-        service_user_service_server::ServiceUserServiceServer, tenant_service_server::TenantServiceServer,
-        user_group_service_server::UserGroupServiceServer, verification_service_server::VerificationServiceServer,
-    },
+pub use crate::proto::DESCRIPTORS;
+use crate::proto::v1::{
+    audit_service_server::AuditServiceServer, key_group_service_server::KeyGroupServiceServer,
+    key_service_server::KeyServiceServer, notification_service_server::NotificationServiceServer,
+    service_user_service_server::ServiceUserServiceServer, tenant_service_server::TenantServiceServer,
+    user_group_service_server::UserGroupServiceServer, verification_service_server::VerificationServiceServer,
 };
 use crate::verify::{Verifier, refresh::Refresher, tally::Tally};
 
 use caller::Gate;
+use convert::check::Reading;
 use desk::Desk;
 use layers::Services;
 use watch::Watches;
@@ -55,7 +54,8 @@ use watch::Watches;
 pub type ReflectionError = tonic_reflection::server::Error;
 
 /// Every service, under its name. Reflection in both versions, with the `google.rpc` descriptors, so that grpcurl prints
-/// error details. Streams end with `leaving`. `host`: where callers reach it.
+/// error details. Streams end with `leaving`. `host`: where callers reach it. `reading`: of Envoy's
+/// questions.
 #[expect(clippy::too_many_arguments, reason = "each is a part of the house that calls go to")]
 pub fn services(
     verifier: &Arc<Verifier>,
@@ -67,6 +67,7 @@ pub fn services(
     leaving: &CancellationToken,
     health: health::Service,
     host: Arc<str>,
+    reading: Arc<Reading>,
 ) -> Result<Services<verification::Verification>, ReflectionError> {
     let gate = Gate::new(Arc::clone(verifier), authority.clone(), clock.clone());
     let desk = Desk::new(gate.clone(), authority.clone());
@@ -76,7 +77,7 @@ pub fn services(
         .max_decoding_message_size(SMALL_MESSAGE_BYTES);
     let watches = Watches::new(refresher.clone(), clock.clone());
     let (verifier, tally) = (Arc::clone(verifier), Arc::clone(tally));
-    let verification = verification::Verification::new(gate, verifier, tally, watches, leaving.clone());
+    let verification = verification::Verification::new(gate, verifier, tally, watches, reading, leaving.clone());
     let routed = VerificationServiceServer::new(verification.clone()).max_decoding_message_size(LARGE_MESSAGE_BYTES);
     let tenants =
         TenantServiceServer::new(tenants::Tenants::new(desk.clone())).max_decoding_message_size(SMALL_MESSAGE_BYTES);

@@ -15,7 +15,8 @@ use tonic::server::{Grpc, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::clock::Moment;
-use crate::domain::{Refusal, limits, refusal::FieldViolation};
+use crate::domain::{Refusal, credential::Presented, limits, refusal::FieldViolation, scope::RequiredScope};
+use crate::proto::envoy::service::auth::v3::CheckRequest;
 use crate::proto::v1::{
     BatchVerifyRequest, BatchVerifyResponse, BatchVerifyResult, VerifyRequest, VerifyResponse, VerifyStreamRequest,
     VerifyStreamResponse, WatchRevocationsRequest, batch_verify_result::Result as BatchItem,
@@ -26,12 +27,16 @@ use crate::verify::{
     lookahead::{self, Lookahead},
     record::Record,
     tally::Tally,
-    verdict::Question,
+    verdict::{Question, Verdict},
 };
 
 use super::{
     caller::{Admitted, Gate, Opening},
-    convert::verification,
+    convert::{
+        check::{Asked, Reading},
+        decision::{self, DECISION_BYTES, Denial},
+        verification,
+    },
     fast_lane::{FastCall, FastLane, framed},
     status,
     stream_end::StreamEnd,
@@ -56,6 +61,8 @@ pub struct Verification {
     verifier: Arc<Verifier>,
     tally: Arc<Tally>,
     watches: Watches,
+    /// How Envoy's questions are read.
+    reading: Arc<Reading>,
     leaving: CancellationToken,
     /// Of the calls of Verify that one core has.
     lookahead: Lookahead,
@@ -69,9 +76,10 @@ impl Verification {
         verifier: Arc<Verifier>,
         tally: Arc<Tally>,
         watches: Watches,
+        reading: Arc<Reading>,
         leaving: CancellationToken,
     ) -> Self {
-        Self { gate, verifier, tally, watches, leaving, lookahead: Lookahead::default() }
+        Self { gate, verifier, tally, watches, reading, leaving, lookahead: Lookahead::default() }
     }
 
     /// As [`judge`](Self::judge), for whoever can't wait: answers when memory alone can. `None`: ask there.
@@ -105,8 +113,12 @@ impl Verification {
     }
 
     fn counted(&self, answer: Result<Answer, NoVerdict>) -> Judged {
-        self.tally.count(&answer.as_ref().map(|answer| answer.verdict).map_err(|why| *why));
+        self.count(&answer);
         answer.map_err(status::from_no_verdict)
+    }
+
+    fn count(&self, answer: &Result<Answer, NoVerdict>) {
+        self.tally.count(&answer.as_ref().map(|answer| answer.verdict).map_err(|why| *why));
     }
 }
 
@@ -149,11 +161,39 @@ impl FastLane for Verification {
         Ok(framed(requests.len() * ANSWER_BYTES, |bytes| write_results(judged, bytes)))
     }
 
+    async fn check(&self, opening: Opening<'_>, request: &CheckRequest) -> Result<Bytes, Status> {
+        let Admitted { caller, arrival } = self.gate.admit_verification(opening, FastCall::Check.method()).await?;
+        let asked = self.reading.read(request, caller.verifiable_tenant());
+        let Asked { presented, question, headers_to_remove } =
+            asked.map_err(|refusal| status::from_refusal(&refusal))?;
+        let text = match presented {
+            Presented::Text(text) => text,
+            Presented::Nothing => return Ok(denied(Denial::CredentialMissing, None, &[])),
+            Presented::Unclear => return Ok(denied(Denial::CredentialUnclear, None, &[])),
+        };
+        let answer = self.verifier.verify(text, &question, arrival).await;
+        self.count(&answer);
+        Ok(match answer {
+            Ok(answer) if answer.verdict == Verdict::Valid => {
+                framed(DECISION_BYTES, |bytes| decision::encode_allowed(&answer, &headers_to_remove, bytes))
+            }
+            Ok(answer) => denied(Denial::Judged(answer.verdict), Some(&answer), &question.required_scopes),
+            Err(why) => denied(Denial::NoVerdict(why), None, &[]),
+        })
+    }
+
     async fn verify_stream(&self, request: http::Request<Incoming>) -> http::Response<Body> {
         let mut server =
             Grpc::new(ToldCodec::default()).apply_max_message_size_config(Some(limits::LARGE_MESSAGE_BYTES), None);
         server.streaming(self.clone(), request).await
     }
+}
+
+/// Why is for the log and for Envoy, never for the client.
+fn denied(denial: Denial, answer: Option<&Answer>, required: &[RequiredScope<'_>]) -> Bytes {
+    let key = answer.and_then(|answer| answer.key.as_ref()).map_or_else(String::new, |key| key.name().to_string());
+    tracing::debug!(verdict = denial.as_str(), key, "Envoy was told to deny a request");
+    framed(DECISION_BYTES, |bytes| decision::encode_denied(denial, answer, required, bytes))
 }
 
 fn write_results<'a>(judged: impl Iterator<Item = (Judged, &'a VerifyRequest)>, bytes: &mut Vec<u8>) {

@@ -19,6 +19,7 @@ mod crash;
 mod credential_files;
 mod database_roles;
 mod database_tls;
+mod envoy;
 mod failover;
 mod forks;
 mod freshness;

@@ -14,7 +14,7 @@ use crate::harness::{
 };
 
 const LONGEST: Duration = Duration::from_secs(60);
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 12] = [
     "claviger.v1.AuditService",
     "claviger.v1.KeyGroupService",
     "claviger.v1.KeyService",
@@ -23,6 +23,7 @@ const SERVICES: [&str; 11] = [
     "claviger.v1.TenantService",
     "claviger.v1.UserGroupService",
     "claviger.v1.VerificationService",
+    "envoy.service.auth.v3.Authorization",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",

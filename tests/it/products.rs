@@ -1,5 +1,5 @@
 //! What the documents of five products promise of their key systems (`reference/peers.md`, section 3), line by line, through
-//! grpcurl: a client that we didn't write. One file for each product, one test for each line, named after it.
+//! grpcurl, and curl through Envoy: clients that we didn't write. One file for each product, one test for each line, named after it.
 
 mod blancco;
 mod blnk;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::harness::{Engine, TestApp, app::start_of_time, engine::tool, process::run};
+use crate::harness::{Engine, Envoy, TestApp, app::start_of_time, engine::tool, process::run};
 
 const LONGEST: Duration = Duration::from_secs(60);
 const DAY: i64 = 86_400;
@@ -87,6 +87,14 @@ impl Shop {
         Err(Refused { code, reason, text: err })
     }
 
+    /// An Envoy before the service, for curl. `None` when a tool isn't there.
+    async fn envoy(&self) -> Option<Envoy> {
+        let gateway = self.make_service_user("tenants/system", "envoy").await;
+        let key = json!({"display_name": "Envoy", "scopes": ["claviger:verify"]});
+        let made = self.root("KeyService/CreateKey", json!({"parent": gateway, "key": key})).await.expect("a key");
+        Envoy::start(self.app.address(), text(&made["secret"])).await
+    }
+
     /// Makes a key of `billing`; answers record and secret.
     async fn create(&self, key: Value) -> (Value, String) {
         let made = self.root("KeyService/CreateKey", json!({"parent": OWNER, "key": key})).await.expect("a key");
@@ -139,6 +147,15 @@ impl Shop {
         let warnings = all.iter().filter(|told| told["kind"] == "NOTIFICATION_KIND_KEY_EXPIRING");
         warnings.map(|told| told["daysLeft"].as_i64().unwrap_or(0)).collect()
     }
+}
+
+/// A header admits the bearer of a secret, and not of what is no secret; answers what the backend was told.
+async fn admits(envoy: &Envoy, header: &str, secret: &str) -> Value {
+    let refused = envoy.get("/", &[&format!("{header}{}", secret.replace("cvg_", "cvg-"))]).await;
+    assert_eq!(refused.status, 401);
+    let admitted = envoy.get("/", &[&format!("{header}{secret}")]).await;
+    assert_eq!(admitted.status, 200, "{}", admitted.body);
+    serde_json::from_str(&admitted.body).expect("what the backend was told")
 }
 
 fn text(value: &Value) -> &str {

@@ -277,6 +277,32 @@ async fn the_commands_about_replicas_and_policies_do_what_it_says() {
 }
 
 #[tokio::test]
+async fn the_walk_through_envoy_prints_what_the_readme_shows() {
+    if tool("envoy").is_none() || tool("curl").is_none() {
+        return;
+    }
+    let Some(mut terminal) = Terminal::open().await else { return };
+    let binary = Path::new(env!("CARGO_BIN_EXE_claviger")).parent().expect("a folder");
+    terminal.path = format!("{}:{}", binary.display(), terminal.path);
+    let example = terminal.folder.path().join("examples/envoy");
+    std::fs::create_dir_all(&example).expect("a folder");
+    std::fs::copy(repository().join("examples/envoy/envoy.yaml"), example.join("envoy.yaml")).expect("copied");
+    let mut steps = walk("60 seconds").split_off(1);
+    steps.extend(walk("Rights"));
+    let skipped = steps.len();
+    steps.extend(walk("Envoy"));
+    let printed = terminal.type_in(&steps).await;
+    assert_eq!(printed.len(), steps.len());
+    for (step, printed) in steps.iter().zip(printed).skip(skipped) {
+        let shown = step.output.as_deref().unwrap_or_default();
+        assert_eq!(masked(&printed), masked(shown), "after\n{}\nit printed\n{printed}", step.commands);
+    }
+    let keys = std::fs::read_to_string(terminal.folder.path().join("keys.json")).expect("an answer");
+    let keys: serde_json::Value = serde_json::from_str(&keys).expect("JSON");
+    assert_eq!(keys["keys"][0]["displayName"], "Reader");
+}
+
+#[tokio::test]
 async fn the_python_client_prints_the_verdict() {
     let (Some(terminal), Some(python)) = (Terminal::open().await, tool("python3")) else { return };
     std::fs::write(terminal.folder.path().join("verify.py"), only_block("Python client", "python")).expect("written");

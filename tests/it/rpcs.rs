@@ -1,6 +1,10 @@
 //! Every RPC of the contract: the rights that admit it (design 3, spelled out and not computed), what another tenant's
 //! objects look like through it, and a valid request.
 
+use claviger::proto::envoy::service::auth::v3::{
+    AttributeContext, CheckRequest,
+    attribute_context::{HttpRequest, Request},
+};
 use claviger::proto::v1;
 use prost::Message;
 use prost_types::FieldMask;
@@ -46,6 +50,8 @@ pub enum Foreign {
     NotFound,
     /// The verdict UNKNOWN.
     Unknown,
+    /// A denial like any other: tests/it/envoy/decisions.rs.
+    Denied,
     /// Nothing: tests/it/watch_revocations.rs.
     Untold,
     /// Only `claviger:admin` may, and for it no tenant is another's.
@@ -327,6 +333,12 @@ fn others() -> Vec<Row> {
         }),
         row_of("claviger.v1.VerificationService/WatchRevocations", VERIFIERS, Foreign::Untold, |_| {
             message!(WatchRevocationsRequest {})
+        }),
+        row_of("envoy.service.auth.v3.Authorization/Check", VERIFIERS, Foreign::Denied, |at| {
+            let http = HttpRequest { headers: [("x-api-key".to_owned(), at.secret.clone())].into(), header_map: None };
+            let request = Some(Request { http: Some(http) });
+            let attributes = Some(AttributeContext { request, ..Default::default() });
+            CheckRequest { attributes }.encode_to_vec()
         }),
         row_of("claviger.v1.AuditService/ListAuditEvents", AUDITORS, Foreign::NotFound, |at| {
             message!(ListAuditEventsRequest { parent: at.tenant.clone() })

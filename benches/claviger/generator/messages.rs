@@ -3,6 +3,12 @@
 use prost::Message;
 
 use claviger::domain::secret_text::CHARACTERS;
+use claviger::proto::envoy::config::core::v3::{Address, HeaderMap, HeaderValue, SocketAddress, address};
+use claviger::proto::envoy::service::auth::v3::{
+    AttributeContext, CheckRequest, CheckResponse,
+    attribute_context::{HttpRequest, Peer, Request},
+    check_response::HttpResponse,
+};
 use claviger::proto::v1::{
     BatchVerifyRequest, BatchVerifyResponse, Verdict, VerifyRequest, VerifyResponse, VerifyStreamRequest,
     VerifyStreamResponse, batch_verify_result::Result as BatchItem, verify_stream_response::Result as StreamItem,
@@ -22,6 +28,8 @@ pub const PREFIX: usize = 5;
 const INSIDE: u8 = 0x0a;
 /// The first field of a message, a number.
 const VERDICT: u8 = 0x08;
+/// What a CheckResponse begins with that lets a request pass: a status without a code, and the third field.
+const PASSES: [u8; 3] = [0x0a, 0x00, 0x1a];
 
 /// Makes requests and judges answers.
 pub struct Messages {
@@ -73,6 +81,7 @@ impl Messages {
             Method::Verify => self.is_right_response(message),
             Method::VerifyStream => inside(message).is_some_and(|(response, _)| self.is_right_response(response)),
             Method::BatchVerify => self.is_right_batch(message),
+            Method::Check => message.starts_with(&PASSES),
         }
     }
 
@@ -88,6 +97,12 @@ impl Messages {
             Method::VerifyStream => VerifyStreamResponse::decode(message).is_ok_and(|response| match response.result {
                 Some(StreamItem::Response(response)) => is_right(&response),
                 Some(StreamItem::Error(_)) | None => false,
+            }),
+            Method::Check => CheckResponse::decode(message).is_ok_and(|response| match response.http_response {
+                Some(HttpResponse::OkResponse(passing)) => {
+                    passing.headers.len() >= 6 && response.dynamic_metadata.is_some_and(|said| said.fields.len() >= 7)
+                }
+                Some(HttpResponse::DeniedResponse(_)) | None => false,
             }),
             Method::BatchVerify => BatchVerifyResponse::decode(message).is_ok_and(|response| {
                 response.results.iter().all(|result| match &result.result {
@@ -131,11 +146,39 @@ fn template(method: Method) -> Vec<u8> {
     let message = match method {
         Method::Verify => question().encode_to_vec(),
         Method::VerifyStream => VerifyStreamRequest { request: Some(question()) }.encode_to_vec(),
+        Method::Check => check().encode_to_vec(),
         Method::BatchVerify => {
             BatchVerifyRequest { requests: (0..method.questions()).map(|_| question()).collect() }.encode_to_vec()
         }
     };
     with_prefix(&message)
+}
+
+/// As Envoy asks with the configuration of `examples/envoy`.
+fn check() -> CheckRequest {
+    let header = |(key, value): (&str, String)| HeaderValue {
+        key: key.to_owned(),
+        raw_value: value.into_bytes(),
+        ..HeaderValue::default()
+    };
+    let headers = [
+        (":authority", "api.example.com".to_owned()),
+        (":path", "/reports/2026/11?format=csv".to_owned()),
+        (":method", "GET".to_owned()),
+        ("x-forwarded-for", "203.0.113.7".to_owned()),
+        ("x-api-key", PLACEHOLDER.repeat(CHARACTERS)),
+    ];
+    let headers = headers.map(header).into();
+    let http = HttpRequest { header_map: Some(HeaderMap { headers }), ..HttpRequest::default() };
+    let socket = SocketAddress { address: "203.0.113.7".to_owned() };
+    let address = Address { address: Some(address::Address::SocketAddress(socket)) };
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            source: Some(Peer { address: Some(address) }),
+            request: Some(Request { http: Some(http) }),
+            context_extensions: [("required_scopes".to_owned(), "invoices:read".to_owned())].into(),
+        }),
+    }
 }
 
 /// A message as gRPC sends it.

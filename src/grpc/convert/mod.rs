@@ -1,7 +1,9 @@
 //! Proto ⇄ domain: total functions. What comes in is parsed once and every wrong field named; what goes out is complete.
 
 pub mod audit;
+pub mod check;
 pub mod credential_file;
+pub mod decision;
 pub mod fields;
 pub mod key_groups;
 pub mod keys;
@@ -11,6 +13,7 @@ pub mod policy;
 pub mod time;
 pub mod user_groups;
 pub mod verification;
+pub mod wire;
 
 use crate::domain::{Refusal, Revision, limits, text::quote};
 

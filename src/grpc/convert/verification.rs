@@ -1,7 +1,6 @@
 //! Verify: questions and answers.
 
-use prost::encoding::{self, WireType, encode_key, encode_varint};
-use prost::length_delimiter_len;
+use prost::encoding;
 
 use crate::domain::{
     Refusal, Revision, ids::TenantId, key::expires_soon, limits, network, scope::RequiredScope, secret::id_text_in,
@@ -13,7 +12,11 @@ use crate::verify::{
     verdict::{Question, Verdict},
 };
 
-use super::{fields::Fields, time};
+use super::{
+    fields::Fields,
+    time,
+    wire::{delimited, number, opened, text},
+};
 
 /// Reads everything of a VerifyRequest but the secret, which is taken as it is. `caller_tenant`: the id of the only tenant
 /// that the caller may ask about, if there is one.
@@ -95,26 +98,12 @@ pub fn encode_result(answer: &Answer, presented: &str, scratch: &mut Vec<u8>, by
 pub fn encode_batch_result(answer: &Answer, presented: &str, scratch: &mut Vec<u8>, bytes: &mut Vec<u8>) {
     scratch.clear();
     encode(answer, presented, scratch);
-    let length = scratch.len();
-    encode_key(1, WireType::LengthDelimited, bytes);
-    encode_varint((1 + length_delimiter_len(length) + length) as u64, bytes);
+    opened(1, delimited(scratch.len()), bytes);
     text(1, &[scratch], bytes);
 }
 
-/// A number; zero is what isn't written.
-fn number(field: u32, value: i64, bytes: &mut Vec<u8>) {
-    if value != 0 {
-        encoding::int64::encode(field, &value, bytes);
-    }
-}
-
-fn text<T: AsRef<[u8]>>(field: u32, pieces: &[T], bytes: &mut Vec<u8>) {
-    encode_key(field, WireType::LengthDelimited, bytes);
-    encode_varint(pieces.iter().map(|piece| piece.as_ref().len() as u64).sum(), bytes);
-    pieces.iter().for_each(|piece| bytes.extend_from_slice(piece.as_ref()));
-}
-
-fn write_verdict(verdict: Verdict) -> v1::Verdict {
+/// The verdict of the contract.
+pub fn write_verdict(verdict: Verdict) -> v1::Verdict {
     match verdict {
         Verdict::Valid => v1::Verdict::Valid,
         Verdict::Malformed => v1::Verdict::Malformed,

@@ -19,7 +19,7 @@ const LARGE: usize = 1 << 20;
 const SMALL: usize = 64 << 10;
 
 fn limit(rpc: &str) -> usize {
-    let large = ["KeyService", "VerificationService", "UserGroupService"];
+    let large = ["KeyService", "VerificationService", "UserGroupService", "Authorization"];
     if large.iter().any(|service| rpc.contains(service)) { LARGE } else { SMALL }
 }
 

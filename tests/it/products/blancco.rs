@@ -1,10 +1,10 @@
-//! Blancco Management Portal: own and all keys. Lines 4 (copy again later) and 9 (its header) are not built yet.
+//! Blancco Management Portal: own and all keys. Line 4 (copy again later) is not built yet.
 
 use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::{OWNER, Shop, TENANT, named, refused, text};
+use super::{OWNER, Shop, TENANT, admits, named, refused, text};
 
 const READER: [&str; 1] = ["claviger:keys.read"];
 
@@ -94,4 +94,13 @@ async fn line_8_the_secret_verifies_its_name_does_not_and_no_two_are_equal() {
         secrets.insert(secret);
     }
     assert_eq!(secrets.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn line_9_the_header_x_blancco_api_key_admits_as_it_is() {
+    let Some(shop) = Shop::open().await else { return };
+    let Some(envoy) = shop.envoy().await else { return };
+    let (key, secret) = shop.create(named("a key")).await;
+    let told = admits(&envoy, "X-BLANCCO-API-KEY: ", &secret).await;
+    assert_eq!((&told["key"], &told["x-blancco-api-key"]), (&key["name"], &json!(null)));
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{OWNER, Shop, TENANT, refused, text, verdict};
+use super::{OWNER, Shop, TENANT, admits, refused, text, verdict};
 
 /// A shop whose tenant has the integration types `github` and `slack`.
 async fn open() -> Option<Shop> {
@@ -60,6 +60,16 @@ async fn line_3_the_token_alone_authenticates_and_the_id_alone_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn line_3_the_token_as_bearer_admits_at_the_gateway_and_the_id_does_not() {
+    let Some(shop) = open().await else { return };
+    let Some(envoy) = shop.envoy().await else { return };
+    let made = create(&shop, json!({"display_name": "CI"}), "JSON").await.expect("a key");
+    let secret = text(&made["secret"]);
+    assert_eq!(admits(&envoy, "Authorization: Bearer ", secret).await["key"], made["key"]["name"]);
+    assert_eq!(envoy.get("/", &[&format!("Authorization: Bearer {}", &secret[4..26])]).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn line_4_id_key_and_token_differ_and_the_id_is_safe_to_log() {
     let Some(shop) = open().await else { return };
     let made = create(&shop, json!({"display_name": "CI"}), "JSON").await.expect("a key");
@@ -80,5 +90,12 @@ async fn line_5_times_carry_their_zone_and_one_without_is_refused() {
     assert_eq!(key["expireTime"], "2027-06-01T12:00:00Z");
     for time in ["createTime", "updateTime"] {
         assert!(text(&key[time]).ends_with('Z'), "{time}");
+    }
+    let Some(envoy) = shop.envoy().await else { return };
+    let path = format!("/v1/{OWNER}/keys");
+    for (time, expected) in [("2027-06-01T12:00:00", 400), ("2027-06-01", 400), ("2027-06-01T12:00:00Z", 200)] {
+        let key = json!({"displayName": "CI", "expireTime": time});
+        let (status, answer) = envoy.call("POST", &path, &shop.app.root_secret, Some(key)).await;
+        assert_eq!(status, expected, "{time}: {answer}");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{DAY, OWNER, Shop, TENANT, named, refused, text, verdict};
+use super::{DAY, OWNER, Shop, TENANT, admits, named, refused, text, verdict};
 
 async fn make_group(shop: &Shop, id: &str) -> String {
     let group = json!({"display_name": id, "description": "keys of a partner"});
@@ -111,4 +111,33 @@ async fn line_8_keys_of_a_group_are_edited_and_deleted() {
     assert_eq!((text(&edited["key"]["displayName"]), text(&edited["key"]["keyGroup"])), ("another name", &*group));
     shop.act("DeleteKey", &key).await.expect("deleted");
     assert_eq!(shop.verdict(&secret).await, "UNKNOWN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn line_9_the_header_authorization_with_rest_api_key_admits() {
+    let Some(shop) = Shop::open().await else { return };
+    let Some(envoy) = shop.envoy().await else { return };
+    let (key, secret) = shop.create(named("a key")).await;
+    let told = admits(&envoy, "Authorization: rest_api_key=", &secret).await;
+    assert_eq!((&told["key"], &told["authorization"]), (&key["name"], &json!(null)));
+}
+
+/// Line 6 again, as the bearer sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn line_6_a_wrong_tenant_and_a_wrong_address_are_one_public_error() {
+    let Some(shop) = Shop::open().await else { return };
+    let Some(envoy) = shop.envoy().await else { return };
+    let elsewhere = json!({"display_name": "a key", "scopes": ["reports:read"], "allowed_networks": ["192.0.2.0/24"]});
+    let (_, bound) = shop.create(elsewhere).await;
+    let owner = shop.make_owner("other", "billing").await;
+    let key = json!({"display_name": "a key", "scopes": ["reports:read"]});
+    let made = shop.root("KeyService/CreateKey", json!({"parent": owner, "key": key})).await.expect("a key");
+    let mut answers = Vec::new();
+    for secret in [&bound, text(&made["secret"])] {
+        // The route is of tenant acme.
+        let answer = envoy.get("/reports", &[&format!("Authorization: rest_api_key={secret}")]).await;
+        let headers: Vec<_> = answer.headers.into_iter().filter(|(name, _)| name != "date").collect();
+        answers.push((answer.status, headers, answer.body));
+    }
+    assert_eq!((answers[0].0, &answers[0]), (401, &answers[1]));
 }
