@@ -2,6 +2,7 @@
 //! write to its cell, however many keys it has.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -17,6 +18,7 @@ use crate::domain::{
 };
 
 use super::revocation::{Cause, owner_revokes};
+use super::table::Table;
 
 /// What the verdict needs to know of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +126,9 @@ impl ServiceUserCell {
 #[derive(Default)]
 pub struct Owners {
     tenants: HashMap<TenantId, Known<TenantCell>>,
-    service_users: HashMap<ServiceUserName, Known<ServiceUserCell>>,
+    /// By their names, which are in the cells: beside them too they would be 5 MB of a million keys' memory.
+    service_users: Table<Known<ServiceUserCell>>,
+    hasher: RandomState,
 }
 
 struct Known<T> {
@@ -139,22 +143,24 @@ pub type OwnerRow = Option<(OwnerState, Option<Time>)>;
 impl Owners {
     /// The cell of a service user, made when nothing is known of it yet.
     pub fn service_user(&mut self, name: &ServiceUserName) -> Arc<ServiceUserCell> {
-        if let Some(known) = self.service_users.get(name) {
+        if let Some(known) = self.known(name) {
             return Arc::clone(&known.cell);
         }
         let tenant = Arc::clone(&self.tenant(&name.tenant).cell);
         // The tenant's id is one text for all of its service users.
         let name = ServiceUserName { tenant: tenant.id.clone(), id: name.id.clone() };
-        let cell = Arc::new(ServiceUserCell { name: name.clone(), tenant, standing: AtomicU8::default() });
+        let hash = self.hasher.hash_one(&name);
+        let cell = Arc::new(ServiceUserCell { name, tenant, standing: AtomicU8::default() });
         let known = Known { cell: Arc::clone(&cell), revision: 0, delete_time: None };
-        self.service_users.insert(name, known);
+        self.service_users.insert(hash, known);
         cell
     }
 
     /// Takes in a service user, unless a newer row is in. Answers what an earlier VALID may be wrong for.
     pub fn put_service_user(&mut self, name: &ServiceUserName, revision: Revision, row: OwnerRow) -> Option<Cause> {
         self.service_user(name);
-        let known = self.service_users.get_mut(name)?;
+        let hash = self.hasher.hash_one(name);
+        let known = self.service_users.find_mut(hash, |known| known.cell.name == *name)?;
         put(known, revision, row).then(|| replace(&known.cell.standing, row))?
     }
 
@@ -167,7 +173,7 @@ impl Owners {
     /// Whether a known service user keeps its keys from verifying.
     #[must_use]
     pub fn withholds_service_user(&self, name: &ServiceUserName) -> bool {
-        self.service_users.get(name).is_some_and(|known| OwnerStanding::load(&known.cell.standing).withholds())
+        self.known(name).is_some_and(|known| OwnerStanding::load(&known.cell.standing).withholds())
     }
 
     /// Whether a known tenant keeps its keys from verifying.
@@ -182,8 +188,8 @@ impl Owners {
         let of_tenant = |(id, known): (&TenantId, &Known<TenantCell>)| {
             Some((id.clone(), OwnerStanding::load(&known.cell.standing).end()?))
         };
-        let of_service_user = |(name, known): (&ServiceUserName, &Known<ServiceUserCell>)| {
-            Some((name.clone(), OwnerStanding::load(&known.cell.standing).end()?))
+        let of_service_user = |known: &Known<ServiceUserCell>| {
+            Some((known.cell.name.clone(), OwnerStanding::load(&known.cell.standing).end()?))
         };
         RememberedEnds {
             tenants: self.tenants.iter().filter_map(of_tenant).collect(),
@@ -195,8 +201,15 @@ impl Owners {
     /// Drops owners that are purged by now.
     pub fn forget(&mut self, now: Time) {
         let is_kept = |delete_time: Option<Time>| delete_time.is_none_or(|time| now < time + limits::PURGE_AFTER * 2);
-        self.service_users.retain(|_, known| is_kept(known.delete_time));
+        let purged = self.service_users.iter().filter(|known| !is_kept(known.delete_time));
+        for name in purged.map(|known| known.cell.name.clone()).collect::<Vec<_>>() {
+            self.service_users.remove(self.hasher.hash_one(&name), |known| known.cell.name == name);
+        }
         self.tenants.retain(|_, known| is_kept(known.delete_time));
+    }
+
+    fn known(&self, name: &ServiceUserName) -> Option<&Known<ServiceUserCell>> {
+        self.service_users.find(self.hasher.hash_one(name), |known| known.cell.name == *name)
     }
 
     fn tenant(&mut self, id: &TenantId) -> &mut Known<TenantCell> {
