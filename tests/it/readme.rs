@@ -291,11 +291,20 @@ async fn the_walk_through_envoy_prints_what_the_readme_shows() {
     steps.extend(walk("Rights"));
     let skipped = steps.len();
     steps.extend(walk("Envoy"));
+    steps.extend(walk("Coming from …"));
     let printed = terminal.type_in(&steps).await;
     assert_eq!(printed.len(), steps.len());
     for (step, printed) in steps.iter().zip(printed).skip(skipped) {
-        let shown = step.output.as_deref().unwrap_or_default();
-        assert_eq!(masked(&printed), masked(shown), "after\n{}\nit printed\n{printed}", step.commands);
+        match step.output.as_deref() {
+            Some(shown) => {
+                assert_eq!(masked(&printed), masked(shown), "after\n{}\nit printed\n{printed}", step.commands)
+            }
+            // What admits is told the same each time.
+            None if step.commands.contains("curl ") => {
+                assert!(printed.is_empty() || printed.contains("reporting"), "{printed}")
+            }
+            None => assert_eq!(printed, "", "after\n{}", step.commands),
+        }
     }
     let keys = std::fs::read_to_string(terminal.folder.path().join("keys.json")).expect("an answer");
     let keys: serde_json::Value = serde_json::from_str(&keys).expect("JSON");
