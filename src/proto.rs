@@ -37,3 +37,9 @@ impl fmt::Debug for v1::RotateKeyResponse {
             .finish_non_exhaustive()
     }
 }
+
+impl fmt::Debug for v1::RevealKeyResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevealKeyResponse").finish_non_exhaustive()
+    }
+}
