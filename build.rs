@@ -25,7 +25,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         // google.rpc.Status is the one of tonic-types, so that batch errors and call errors are built alike.
         .extern_path(".google.rpc", "::tonic_types::pb")
         // These hold a secret; `proto` says how they print.
-        .skip_debug([".claviger.v1.VerifyRequest", ".claviger.v1.CreateKeyResponse", ".claviger.v1.RotateKeyResponse"])
+        .skip_debug([
+            ".claviger.v1.VerifyRequest",
+            ".claviger.v1.CreateKeyResponse",
+            ".claviger.v1.RotateKeyResponse",
+            ".claviger.v1.RevealKeyResponse",
+        ])
         .skip_debug([".envoy.service.auth.v3.AttributeContext.HttpRequest", ".envoy.config.core.v3.HeaderValue"])
         .build_server(is_server)
         .compile_fds(descriptors)?;

@@ -42,7 +42,7 @@ use crate::{grpc, http, jobs, random, replicas};
 pub use crate::authority::root_key::generate as generate_root_key;
 pub use crate::grpc::DESCRIPTORS;
 pub use crate::grpc::health::check as healthcheck;
-pub use installation::{add_root_key, migrate, target};
+pub use installation::{add_root_key, migrate, rewrap, target};
 
 /// How long the scheduler and the last bookkeeping may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -71,6 +71,9 @@ pub enum AppError {
         /// The one that was registered last.
         id: String,
     },
+    /// There is no KEK to wrap under.
+    #[error("CLAVIGER_KEK_FILE isn't set; give the file with the new KEK in its first line, and the old ones below it")]
+    NoKek,
     /// The port.
     #[error("can't listen on {address}: {cause}; choose another with {setting}")]
     Listen {
@@ -135,7 +138,14 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     tally.show(&metrics);
     let own = replicas::name_this_process()?;
     let (changes, runs) = (TaskTracker::new(), TaskTracker::new());
-    let authority = Authority::new(store.clone(), Arc::clone(&peppers), clock.clone(), changes.clone(), own.clone());
+    let authority = Authority::new(
+        store.clone(),
+        Arc::clone(&peppers),
+        settings.keks.clone(),
+        clock.clone(),
+        changes.clone(),
+        own.clone(),
+    );
     let (mirror, refresher) = loaded_mirror(&store, &peppers, &clock, &metrics, &authority, &stop_everything).await;
     let bound = settings.staleness_bound;
     let listed = replicas::join(&store, own, refresher.clone(), bound, stop_everything.clone()).await;
@@ -163,6 +173,8 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     in_background(&stop_everything, async move { watched.watch().await });
     in_background(&stop_everything, async move { writing.run().await });
     in_background(&stop_everything, async move { denying.write_denials().await });
+    let checking = authority.clone();
+    in_background(&stop_everything, async move { checking.tell_of_missing_keks().await });
 
     let (health, health_service) = grpc::health::service();
     let reporting = stop_everything.child_token();

@@ -48,10 +48,26 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Box<dyn std::e
         Command::RootKey { offline: false } => {
             println!("{}", app::add_root_key(settings, &Clock::system()).await?.secret.reveal());
         }
+        Command::Rewrap => rewrap(settings).await?,
         Command::Healthcheck => app::healthcheck(settings.listen).await?,
         Command::Descriptors => std::io::stdout().write_all(app::DESCRIPTORS)?,
     }
     Ok(())
+}
+
+async fn rewrap(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let rewrapped = app::rewrap(settings, |done, all| eprintln!("{done} of {all} data keys are wrapped anew")).await?;
+    rewrapped.damaged.iter().for_each(|what| eprintln!("{what}"));
+    let current = settings.keks.as_ref().map_or("", |keks| keks.current().as_str());
+    println!("{} data key(s) were wrapped anew, under the KEK {current}.", rewrapped.done);
+    if rewrapped.left.is_empty() {
+        println!("None is under another: once every replica has it in its first line, the lines below may be removed.");
+        return Ok(());
+    }
+    let left = rewrapped.left.iter().map(|(kek, count)| format!("{count} under {}", kek.as_str()));
+    let left = left.collect::<Vec<_>>().join(", ");
+    Err(format!("data keys are left: {left}; keep those KEKs, add the ones that the file lacks, and run it again")
+        .into())
 }
 
 async fn serve(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {

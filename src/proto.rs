@@ -65,6 +65,12 @@ impl fmt::Debug for v1::RotateKeyResponse {
     }
 }
 
+impl fmt::Debug for v1::RevealKeyResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevealKeyResponse").finish_non_exhaustive()
+    }
+}
+
 /// The headers of somebody's request: one of them is a credential.
 #[cfg(feature = "server")]
 impl fmt::Debug for envoy::service::auth::v3::attribute_context::HttpRequest {

@@ -113,6 +113,6 @@ async fn gate(arguments: Arguments) -> Outcome<Gate> {
     let verifier =
         Verifier::new(mirror, refresher, Arc::clone(&peppers), rehash, usage, clock.clone(), STALENESS, recogniser);
     let own = claviger::replicas::name_this_process()?;
-    let authority = Authority::new(store, peppers, clock.clone(), TaskTracker::new(), own);
+    let authority = Authority::new(store, peppers, None, clock.clone(), TaskTracker::new(), own);
     Ok(Gate::new(Arc::new(verifier), authority, clock))
 }

@@ -3,6 +3,7 @@
 use crate::authority::{
     first_start::{CheckError, FirstStart, check_peppers, first_start, register_current_pepper},
     keys::Created,
+    rewrap::{self, Rewrapped},
     root_key,
 };
 use crate::clock::Clock;
@@ -44,6 +45,18 @@ pub async fn add_root_key(settings: &Settings, clock: &Clock) -> Result<Created,
     let created = root_key::add(&installation.store, installation.peppers.current(), clock.now()).await?;
     installation.store.close().await;
     Ok(created)
+}
+
+/// `claviger rewrap`. `progress` hears how many data keys are done, of how many.
+pub async fn rewrap(settings: &Settings, progress: impl FnMut(u64, u64)) -> Result<Rewrapped, AppError> {
+    let keks = settings.keks.as_ref().ok_or(AppError::NoKek)?;
+    let folder = DataFolder::open(&settings.data, settings.database.is_none())?;
+    let target = target(settings, &folder);
+    Store::prepare_schema(&target).await?;
+    let store = Store::connect(&target, APPLICATION_NAME).await?;
+    let rewrapped = rewrap::rewrap(&store, keks, progress).await;
+    store.close().await;
+    Ok(rewrapped?)
 }
 
 /// Opens it; the first start makes it.

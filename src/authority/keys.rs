@@ -38,7 +38,7 @@ pub struct CreationRequest {
 pub struct Created {
     /// The record.
     pub key: Key,
-    /// Its secret, to be shown once.
+    /// Its secret, to be shown; kept only if the key is retrievable.
     pub secret: Secret,
 }
 
@@ -88,7 +88,8 @@ impl Authority {
         Ok(Changed::at(created.key.revision, created))
     }
 
-    /// Puts a new key into a free slot: the write order makes the count exact, the schema makes it certain.
+    /// Puts a new key into a free slot: the write order makes the count exact, the schema makes it certain. The secret of a
+    /// retrievable key is kept with it, sealed.
     pub(super) async fn insert_key(
         &self,
         write: &Write,
@@ -103,6 +104,9 @@ impl Authority {
         };
         let pepper = self.shared.peppers.current();
         write.insert_key(&created.key, slot, &pepper.digest(created.secret.presented()), pepper.id()).await?;
+        if created.key.retrievable {
+            write.insert_sealed_secret(&created.key.name, &self.seal(created)?).await?;
+        }
         Ok(())
     }
 

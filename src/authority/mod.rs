@@ -16,6 +16,8 @@ pub mod keys;
 pub mod notifications;
 pub mod reach;
 pub mod replays;
+pub mod reveal;
+pub mod rewrap;
 pub mod root_key;
 pub mod rotation;
 pub mod service_users;
@@ -29,7 +31,14 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
 use crate::clock::Clock;
-use crate::domain::{Refusal, Revision, limits, page::PageTokens, pepper::Peppers, replica::ReplicaId};
+use crate::domain::{
+    Refusal, Revision,
+    kek::{KekId, Keks},
+    limits,
+    page::PageTokens,
+    pepper::Peppers,
+    replica::ReplicaId,
+};
 use crate::random::NoRandomness;
 use crate::store::{Store, StoreError, Write};
 
@@ -46,6 +55,7 @@ pub struct Authority {
 struct Shared {
     store: Store,
     peppers: Arc<Peppers>,
+    keks: Option<Keks>,
     clock: Clock,
     changes: TaskTracker,
     replica: ReplicaId,
@@ -69,20 +79,30 @@ pub enum AuthorityError {
     /// The calling key ended or was narrowed while it called.
     #[error("the calling key is not what it was when it called")]
     CallerEnded,
+    /// A retrievable secret can't be sealed, or opened: this process hasn't got the KEK. `None`: it has none at all.
+    #[error("the KEK {} isn't here", .0.as_ref().map_or("for new keys", KekId::as_str))]
+    KekUnavailable(Option<KekId>),
     /// A defect of ours.
     #[error("defect: {0}")]
     Defect(String),
 }
 
 impl Authority {
-    /// Puts the parts together. `changes` tracks running changes, so that shutdown can wait for them; `replica` is this
-    /// process.
+    /// Puts the parts together. Without `keks` no key can be made retrievable, or revealed. `changes` tracks running changes,
+    /// so that shutdown can wait for them; `replica` is this process.
     #[must_use]
-    pub fn new(store: Store, peppers: Arc<Peppers>, clock: Clock, changes: TaskTracker, replica: ReplicaId) -> Self {
+    pub fn new(
+        store: Store,
+        peppers: Arc<Peppers>,
+        keks: Option<Keks>,
+        clock: Clock,
+        changes: TaskTracker,
+        replica: ReplicaId,
+    ) -> Self {
         let page_tokens = PageTokens::new(&peppers);
         let replay_seal = ReplaySeal::new(&peppers);
         let denials = Denials::default();
-        let shared = Shared { store, peppers, clock, changes, replica, denials, page_tokens, replay_seal };
+        let shared = Shared { store, peppers, keks, clock, changes, replica, denials, page_tokens, replay_seal };
         Self { shared: Arc::new(shared) }
     }
 

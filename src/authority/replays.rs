@@ -2,15 +2,10 @@
 //! shown once (reliability.md D11). For 10 minutes the same request answers the same secret, kept sealed under a key that
 //! is derived from the pepper and isn't in the database.
 
-use chacha20poly1305::{
-    XChaCha20Poly1305, XNonce,
-    aead::{Aead, KeyInit, Payload},
-};
-use zeroize::Zeroizing;
-
 use crate::domain::{
     Refusal, limits,
     pepper::{Pepper, Peppers},
+    seal::SealingKey,
     secret::Secret,
 };
 use crate::random;
@@ -19,7 +14,6 @@ use crate::store::{Replay, Write};
 use super::{Authority, AuthorityError, call::Call};
 
 const LABEL: &str = "claviger.request-replay.v1";
-const NONCE_BYTES: usize = 24;
 
 /// A `request_id`, and what was asked under it.
 #[derive(Debug, Clone)]
@@ -33,16 +27,16 @@ pub struct ReplayRequest {
 /// Seals secrets for the replay window: under the current pepper, and opens under every one, because replicas change over
 /// one after the other.
 pub struct ReplaySeal {
-    current: XChaCha20Poly1305,
-    all: Vec<XChaCha20Poly1305>,
+    current: SealingKey,
+    all: Vec<SealingKey>,
 }
 
 impl ReplaySeal {
     /// A seal under keys derived from `peppers`, so that every replica opens it.
     #[must_use]
     pub fn new(peppers: &Peppers) -> Self {
-        let cipher = |pepper: &Pepper| XChaCha20Poly1305::new((&*pepper.derive(LABEL)).into());
-        Self { current: cipher(peppers.current()), all: peppers.all().map(cipher).collect() }
+        let key = |pepper: &Pepper| SealingKey::new(&pepper.derive(LABEL));
+        Self { current: key(peppers.current()), all: peppers.all().map(key).collect() }
     }
 
     pub(super) fn seal(
@@ -51,21 +45,13 @@ impl ReplaySeal {
         request: &ReplayRequest,
         secret: &Secret,
     ) -> Result<Vec<u8>, AuthorityError> {
-        let nonce: [u8; NONCE_BYTES] = random::bytes()?;
-        let bound = bound_to(call, request);
-        let payload = Payload { msg: secret.reveal().as_bytes(), aad: &bound };
-        let sealed = self.current.encrypt(&XNonce::from(nonce), payload);
-        let sealed = sealed.map_err(|_| AuthorityError::Defect("a secret could not be sealed".to_owned()))?;
-        Ok([&nonce[..], &sealed].concat())
+        let sealed = self.current.seal(random::bytes()?, &bound_to(call, request), secret.reveal().as_bytes());
+        sealed.ok_or_else(|| AuthorityError::Defect("a secret could not be sealed".to_owned()))
     }
 
     fn open(&self, call: &Call, request: &ReplayRequest, sealed: &[u8]) -> Option<Secret> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let bound = bound_to(call, request);
-        let open = |cipher: &XChaCha20Poly1305| {
-            cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &bound }).ok()
-        };
-        let opened = Zeroizing::new(self.all.iter().find_map(open)?);
+        let opened = self.all.iter().find_map(|key| key.open(&bound, sealed))?;
         Secret::parse(std::str::from_utf8(&opened).ok()?)
     }
 }

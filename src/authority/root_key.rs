@@ -79,5 +79,6 @@ fn new_root_key() -> Result<NewKey, AuthorityError> {
         networks: Vec::new(),
         expire_time: None,
         disabled: false,
+        retrievable: false,
     })
 }

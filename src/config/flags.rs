@@ -37,6 +37,8 @@ pub enum Command {
         #[arg(long)]
         offline: bool,
     },
+    /// Wrap the data keys of retrievable keys under the KEK in the first line of CLAVIGER_KEK_FILE.
+    Rewrap,
     /// Ask a running service whether it serves; exit 0 if it does.
     Healthcheck,
     /// Print the descriptors of the contract, as a google.protobuf.FileDescriptorSet for a transcoder.
@@ -85,6 +87,9 @@ pub struct Flags {
     /// File that holds the pepper, and retired ones below it.
     #[arg(long, global = true, value_name = "FILE")]
     pepper_file: Option<String>,
+    /// File that holds the KEK for retrievable keys, and retired ones below it.
+    #[arg(long, global = true, value_name = "FILE")]
+    kek_file: Option<String>,
     /// File that holds the secret of the first root key.
     #[arg(long, global = true, value_name = "FILE")]
     root_key_file: Option<String>,
@@ -143,6 +148,7 @@ impl Flags {
             ("database_statement_timeout", self.database_statement_timeout),
             ("database_lock_timeout", self.database_lock_timeout),
             ("pepper_file", self.pepper_file),
+            ("kek_file", self.kek_file),
             ("root_key_file", self.root_key_file),
             ("smtp_insecure", self.smtp_insecure.then(|| "true".to_owned())),
             ("smtp_password_file", self.smtp_password_file),

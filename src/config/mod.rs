@@ -5,6 +5,7 @@
 
 mod database;
 mod flags;
+mod keks;
 mod mail;
 mod public;
 mod sources;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::domain::{Span, credential::CredentialHeaders, limits};
+use crate::domain::{Span, credential::CredentialHeaders, kek::Keks, limits};
 use crate::store::PostgresSettings;
 
 use sources::{Values, environment, file_values, variables};
@@ -28,6 +29,7 @@ pub use mail::{Credentials, Encryption, MailServer, MailSettings, Sender};
 const PREFIX: &str = "CLAVIGER_";
 const DATABASE_URL: &str = "database_url";
 const SMTP_URL: &str = "smtp_url";
+const KEK_FILE: &str = "kek_file";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub struct Settings {
     pub database: Option<PostgresSettings>,
     /// The pepper file; without it, a generated one in the data folder.
     pub pepper_file: Option<PathBuf>,
+    /// The KEKs; without them no key can be made retrievable, or revealed.
+    pub keks: Option<Keks>,
     /// The secret of the first root key.
     pub root_key_file: Option<PathBuf>,
     /// How mails are sent; without it, none are.
@@ -118,6 +122,7 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
     let log = values.get("log", "info", problems, parse_filter);
     let log_format = values.get("log_format", "human", problems, parse_log_format);
     let database = database::read(values, problems);
+    let keks = values.optional(KEK_FILE, problems, keks::read);
     let mail = mail::read(values, problems);
     let public_endpoint = values.optional("public_endpoint", problems, public::parse_endpoint);
     let public_url = values.optional("public_url", problems, public::parse_url);
@@ -132,6 +137,7 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
         data: values.path("data").unwrap_or_else(|| PathBuf::from("claviger-data")),
         database: database?,
         pepper_file: values.path("pepper_file"),
+        keks: keks?,
         root_key_file: values.path("root_key_file"),
         mail: mail?,
         public_endpoint: public_endpoint?,

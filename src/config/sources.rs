@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::{DATABASE_URL, PREFIX, SMTP_URL};
+use super::{DATABASE_URL, KEK_FILE, PREFIX, SMTP_URL};
 
 /// The names of all settings, as the file spells them.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 28] = [
     "listen",
     "http_listen",
     "insecure",
@@ -21,6 +21,7 @@ const NAMES: [&str; 27] = [
     "database_statement_timeout",
     "database_lock_timeout",
     "pepper_file",
+    KEK_FILE,
     "root_key_file",
     SMTP_URL,
     "smtp_insecure",

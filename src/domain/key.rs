@@ -74,6 +74,8 @@ pub struct Key {
     pub supersedes: Option<KeyId>,
     /// The key that replaced it.
     pub superseded_by: Option<KeyId>,
+    /// Whether its secret is kept sealed as long as it is live, to be revealed.
+    pub retrievable: bool,
     /// When it last verified as VALID, as far as it was written and asked for. Never written with the key.
     pub last_used: Option<Time>,
     /// The revision of its last change.
@@ -99,6 +101,8 @@ pub struct NewKey {
     pub expire_time: Option<Time>,
     /// Whether it waits to be enabled.
     pub disabled: bool,
+    /// Whether its secret is kept sealed, to be revealed.
+    pub retrievable: bool,
 }
 
 /// An edit: `Some` for each field the mask names.
@@ -172,6 +176,7 @@ impl Key {
             creator,
             supersedes: None,
             superseded_by: None,
+            retrievable: new.retrievable,
             last_used: None,
             revision: 0,
         })
@@ -283,6 +288,11 @@ impl Key {
         self.lifetime = expire_time.map(|time| self.lifetime.unwrap_or(time - now));
         self.expire_time = expire_time;
         Ok(())
+    }
+
+    /// Refuses to reveal a key whose secret isn't kept: it never was, or the key has ended.
+    pub fn require_revealable(&self, now: Time) -> Result<(), Refusal> {
+        if self.retrievable { self.require_live(now) } else { Err(Refusal::NotRetrievable(self.name.clone())) }
     }
 
     fn require_live(&self, now: Time) -> Result<(), Refusal> {

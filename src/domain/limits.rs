@@ -51,6 +51,10 @@ pub const PURGE_AFTER: Span = Span::days(30);
 pub const DEAD_KEYS_REMEMBERED: Span = Span::days(30);
 /// `expiring_soon` of Verify.
 pub const EXPIRING_SOON: Span = Span::days(14);
+/// Reveals of one key within [`REVEAL_WINDOW`].
+pub const REVEALS: usize = 5;
+/// The time that reveals are counted in: any hour, not one by the clock.
+pub const REVEAL_WINDOW: Span = Span::hours(1);
 /// How long a `request_id` answers the same key and secret again.
 pub const REPLAY_WINDOW: Span = Span::minutes(10);
 
@@ -174,6 +178,12 @@ pub const REHASH_BATCH: usize = 500;
 pub const REHASH_QUEUE: usize = 10_000;
 /// Retired peppers beside the current one.
 pub const RETIRED_PEPPERS: usize = 15;
+/// Retired KEKs beside the current one.
+pub const RETIRED_KEKS: usize = 15;
+/// Data keys that are wrapped anew in one transaction.
+pub const REWRAP_BATCH: u64 = 500;
+/// Bytes of a file that holds KEKs; a longer one is another file.
+pub const KEK_FILE_BYTES: u64 = 64 << 10;
 
 /// Characters of a machine's name in the id of a replica.
 pub const HOST_NAME_CHARACTERS: usize = 63;

@@ -2,8 +2,9 @@
 //!
 //! Knows no other module, no database, no network, no clock and no source of randomness. In reading order:
 //! [`limits`], [`text`], [`ids`], [`secret_text`], [`secret`], [`pepper`], [`rights`], [`scope`], [`network`], [`key`],
-//! [`key_group`], [`verifiable_key`], [`rotation`], [`owner`], [`calendar`], [`address`], [`user_group`], [`notification`],
-//! [`delivery`], [`caller`], [`credential`], [`forwarded`], [`page`], [`unsubscribe`], [`ends`], [`audit`], [`replica`], [`refusal`].
+//! [`key_group`], [`verifiable_key`], [`rotation`], [`seal`], [`kek`], [`reveals`], [`owner`], [`calendar`], [`address`],
+//! [`user_group`], [`notification`], [`delivery`], [`caller`], [`credential`], [`forwarded`], [`page`], [`unsubscribe`],
+//! [`ends`], [`audit`], [`replica`], [`refusal`].
 
 pub mod address;
 pub mod attributes;
@@ -16,7 +17,9 @@ pub mod delivery;
 pub mod ends;
 pub mod forwarded;
 pub mod ids;
+pub mod kek;
 pub mod key;
+mod key_file;
 pub mod key_group;
 mod key_group_ids;
 pub mod limits;
@@ -29,9 +32,11 @@ pub mod pepper;
 pub mod policy;
 pub mod refusal;
 pub mod replica;
+pub mod reveals;
 pub mod rights;
 pub mod rotation;
 pub mod scope;
+pub mod seal;
 pub mod secret;
 pub mod secret_text;
 pub mod text;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{limits, secret::PresentedSecret};
+use super::{key_file, limits, secret::PresentedSecret};
 
 const SECRET_LABEL: &[u8] = b"claviger.secret.v1\0";
 const CHECK_LABEL: &[u8] = b"claviger.pepper-check.v1\0";
@@ -82,8 +82,7 @@ impl Pepper {
     /// Takes the 32 bytes.
     #[must_use]
     pub fn new(bytes: &[u8; 32]) -> Self {
-        let hash = Sha256::new().chain_update(ID_LABEL).chain_update(bytes).finalize();
-        let id = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = key_file::id_of(ID_LABEL, bytes);
         // HMAC pads a short key with zeros to the block size (RFC 2104); padding it here leaves no length to refuse.
         let mut block = Zeroizing::new([0_u8; 64]);
         block[..32].copy_from_slice(bytes);
@@ -138,20 +137,8 @@ impl Peppers {
     /// Reads a pepper file: one pepper a line, each 64 hexadecimal characters; the first is current, the others retired.
     /// Empty lines and lines that start with `#` don't count.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let mut peppers = lines.map(parse_line).collect::<Result<Vec<_>, _>>()?;
-        if peppers.is_empty() {
-            return Err("holds no pepper; one line of 64 hexadecimal characters is needed".to_owned());
-        }
-        if peppers.len() > limits::RETIRED_PEPPERS + 1 {
-            return Err(format!(
-                "holds {} peppers; at most {} are allowed",
-                peppers.len(),
-                limits::RETIRED_PEPPERS + 1
-            ));
-        }
-        let retired = peppers.split_off(1);
-        let current = peppers.remove(0);
+        let (current, retired) = key_file::parse(text, "pepper", limits::RETIRED_PEPPERS)?;
+        let (current, retired) = (Pepper::new(&current), retired.iter().map(|bytes| Pepper::new(bytes)).collect());
         Ok(Self { current, retired })
     }
 
@@ -186,16 +173,4 @@ impl Peppers {
             Some(retired) => self.retired.get(usize::from(retired)),
         }
     }
-}
-
-fn parse_line(line: &str) -> Result<Pepper, String> {
-    let mut bytes = Zeroizing::new([0_u8; 32]);
-    let wrong = || "holds a line that is not 64 hexadecimal characters".to_owned();
-    if line.len() != 64 || !line.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(wrong());
-    }
-    for (byte, index) in bytes.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(&line[index..index + 2], 16).map_err(|_| wrong())?;
-    }
-    Ok(Pepper::new(&bytes))
 }

@@ -8,7 +8,8 @@ use super::{
     key::Key,
 };
 
-/// What a tenant's keys must be like. The default allows everything but roles and kinds of integration of one's own.
+/// What a tenant's keys must be like. The default allows everything but roles and kinds of integration of one's own, and
+/// secrets that can be revealed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TenantPolicy {
     /// Every key expires.
@@ -21,6 +22,8 @@ pub struct TenantPolicy {
     pub integration_types: Vec<IntegrationType>,
     /// Every key has networks.
     pub require_networks: bool,
+    /// A key may be retrievable.
+    pub allow_retrievable: bool,
 }
 
 /// A rule of a policy.
@@ -36,6 +39,8 @@ pub enum Rule {
     IntegrationTypes,
     /// `require_networks`
     RequireNetworks,
+    /// `allow_retrievable`
+    AllowRetrievable,
 }
 
 impl Rule {
@@ -48,6 +53,7 @@ impl Rule {
             Self::AllowedRoles => "allowed_roles",
             Self::IntegrationTypes => "integration_types",
             Self::RequireNetworks => "require_networks",
+            Self::AllowRetrievable => "allow_retrievable",
         }
     }
 
@@ -62,6 +68,7 @@ impl Rule {
             }
             Self::IntegrationTypes => "this tenant has no such integration_type; choose another, or leave it out",
             Self::RequireNetworks => "every key of this tenant must have allowed_networks; give at least one",
+            Self::AllowRetrievable => "secrets of this tenant are shown once; leave out retrievable",
         }
     }
 }
@@ -72,7 +79,9 @@ impl TenantPolicy {
         let attributes = &key.attributes;
         let role = attributes.role.as_str() == Role::MEMBER || self.allowed_roles.contains(&attributes.role);
         let integration = attributes.integration_type.as_ref().is_none_or(|kind| self.integration_types.contains(kind));
-        let others = [(Rule::AllowedRoles, role), (Rule::IntegrationTypes, integration)];
+        let retrievable = self.allow_retrievable || !key.retrievable;
+        let others =
+            [(Rule::AllowedRoles, role), (Rule::IntegrationTypes, integration), (Rule::AllowRetrievable, retrievable)];
         refuse(&key.name.owner.tenant, self.lifetime(key).into_iter().chain(self.networks(key)).chain(others))
     }
 

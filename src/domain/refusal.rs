@@ -1,7 +1,7 @@
 //! Everything a caller can be refused for by the rules. A closed list: `grpc::status` maps each to a status once.
 
 use super::{
-    Revision,
+    Revision, Span,
     ids::{KeyGroupName, KeyName, ServiceUserName, TenantId},
     policy::Rule,
     rights::Right,
@@ -56,6 +56,17 @@ pub enum Refusal {
         key: KeyName,
         /// Its state.
         state: DeadEnd,
+    },
+    /// The key's secret was shown once, when it was made.
+    #[error("{0} is not retrievable")]
+    NotRetrievable(KeyName),
+    /// The key was revealed as often as it may be.
+    #[error("{key} was revealed {limit} times within an hour, the most it may be", limit = super::limits::REVEALS)]
+    RevealLimit {
+        /// The key.
+        key: KeyName,
+        /// After how long it may be again.
+        wait: Span,
     },
     /// The tenant's policy doesn't allow such a key; every rule that it breaks.
     #[error("the policy of {} doesn't allow such a key", tenant.name())]

@@ -105,7 +105,7 @@ impl Secret {
         &self.text[RANDOM.start..]
     }
 
-    /// The whole text. For the answer to Create and Rotate, and for digesting; for nothing else.
+    /// The whole text. For the answer to Create, Rotate and Reveal, for digesting and for sealing; for nothing else.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.text

@@ -155,6 +155,16 @@ impl KeyService for Keys {
         }))
     }
 
+    async fn reveal_key(
+        &self,
+        request: Request<v1::RevealKeyRequest>,
+    ) -> Result<Response<v1::RevealKeyResponse>, Status> {
+        let call = self.desk.admit(&request, "claviger.v1.KeyService/RevealKey", &[Right::KeysReveal]).await?;
+        let name = self.desk.answer(&call, convert::name("name", &request.get_ref().name, KeyName::parse))?;
+        let secret = self.desk.answer(&call, self.desk.authority().reveal_key(call.clone(), name).await)?;
+        Ok(Response::new(v1::RevealKeyResponse { secret: secret.reveal().to_owned() }))
+    }
+
     async fn delete_key(
         &self,
         request: Request<v1::DeleteKeyRequest>,

@@ -3,6 +3,8 @@
 //! Always `google.rpc.ErrorInfo` with a reason of the contract and domain `claviger`, plus the detail that fits. Causes go to
 //! the log, once, here; they never leave.
 
+mod retrievable;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use crate::domain::{
 use crate::proto::v1::ErrorReason;
 use crate::store::StoreError;
 use crate::verify::NoVerdict;
+
+use retrievable::{kek_unavailable, not_retrievable, reveal_limit};
 
 const DOMAIN: &str = "claviger";
 const RETRY_SOON: Duration = Duration::from_millis(500);
@@ -80,6 +84,7 @@ pub fn denial(error: &AuthorityError) -> Option<ErrorReason> {
         Refusal::RightNotHeld(_) => Some(ErrorReason::RightNotHeld),
         Refusal::WiderThanCaller(_) => Some(ErrorReason::WiderThanCaller),
         Refusal::Foreign(_) => Some(ErrorReason::ResourceNotFound),
+        Refusal::RevealLimit { .. } => Some(ErrorReason::RevealLimitReached),
         Refusal::Invalid(_)
         | Refusal::NotFound(_)
         | Refusal::IdTaken(_)
@@ -88,6 +93,7 @@ pub fn denial(error: &AuthorityError) -> Option<ErrorReason> {
         | Refusal::UserGroupLimit(_)
         | Refusal::KeyGroupLimit(_)
         | Refusal::KeyState { .. }
+        | Refusal::NotRetrievable(_)
         | Refusal::PolicyViolated { .. }
         | Refusal::LiveKeysExist(_)
         | Refusal::KeyGroupNotEmpty(_)
@@ -179,6 +185,7 @@ pub fn from_authority(error: &AuthorityError) -> Status {
         AuthorityError::Refused(refusal) => from_refusal(refusal),
         AuthorityError::Store(error) => from_store(error),
         AuthorityError::CallerEnded => caller_invalid(),
+        AuthorityError::KekUnavailable(kek) => kek_unavailable(kek.as_ref()),
         AuthorityError::Random(error) => internal(&error.to_string()),
         AuthorityError::Defect(cause) => internal(cause),
     }
@@ -245,6 +252,8 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
             quota(ErrorReason::KeyGroupLimitReached, "tenant", &tenant.name(), limits::KEY_GROUPS, message)
         }
         Refusal::KeyState { key, state } => key_state(&key.to_string(), *state),
+        Refusal::NotRetrievable(key) => not_retrievable(&key.to_string()),
+        Refusal::RevealLimit { key, wait } => reveal_limit(&key.to_string(), *wait),
         Refusal::PolicyViolated { tenant, rules } => policy_violated(&tenant.name(), rules),
         Refusal::LiveKeysExist(name) => {
             let message = format!("{name} still has live keys; revoke them, or set force to delete them with it");

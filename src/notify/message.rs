@@ -227,6 +227,7 @@ mod tests {
             networks: Vec::new(),
             expire_time: Some(now() + chrono::TimeDelta::hours(hours)),
             disabled: false,
+            retrievable: false,
         };
         let key = Key::create(owner.key(KeyId::from_random([7; 16])), new, None, now()).expect("a key");
         let service_user_display_name = DisplayName::parse("Billing").expect("a name");

@@ -58,6 +58,7 @@ pub(super) fn columns(key: &Key, revision: Revision) -> Result<ActiveModel, Stor
         creator: Set(key.creator.as_ref().map(KeyName::to_string)),
         supersedes: Set(key.supersedes.map(|id| id.to_string())),
         superseded_by: Set(key.superseded_by.map(|id| id.to_string())),
+        retrievable: Set(key.retrievable.into()),
         slot: NotSet,
         secret_digest: NotSet,
         pepper_id: NotSet,
@@ -158,6 +159,7 @@ impl Row for Model {
             creator: self.creator.map(|name| column("creator", KeyName::parse(&name))).transpose()?,
             supersedes: self.supersedes.map(|id| key_id("supersedes", &id)).transpose()?,
             superseded_by: self.superseded_by.map(|id| key_id("superseded_by", &id)).transpose()?,
+            retrievable: self.retrievable == 1,
             last_used: None,
             revision: self.revision,
         };

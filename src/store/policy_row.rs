@@ -28,6 +28,8 @@ struct Text {
     integration_types: Vec<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     require_networks: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    allow_retrievable: bool,
 }
 
 /// Writes a policy.
@@ -38,6 +40,7 @@ pub(super) fn write(policy: &TenantPolicy) -> Result<String, StoreError> {
         allowed_roles: policy.allowed_roles.iter().map(|role| role.as_str().to_owned()).collect(),
         integration_types: policy.integration_types.iter().map(|kind| kind.as_str().to_owned()).collect(),
         require_networks: policy.require_networks,
+        allow_retrievable: policy.allow_retrievable,
     })
 }
 
@@ -52,6 +55,7 @@ pub(super) fn read(text: &str) -> Result<TenantPolicy, String> {
         allowed_roles: column("policy", roles)?,
         integration_types: column("policy", kinds)?,
         require_networks: text.require_networks,
+        allow_retrievable: text.allow_retrievable,
     })
 }
 
@@ -67,6 +71,7 @@ mod tests {
             allowed_roles: vec![Role::parse("admin").expect("a role")],
             integration_types: vec![IntegrationType::parse("github").expect("a kind")],
             require_networks: true,
+            allow_retrievable: true,
         };
         assert_eq!(read(&write(&policy).expect("written")), Ok(policy));
         assert_eq!(write(&TenantPolicy::default()).expect("written"), "{}");

@@ -166,6 +166,7 @@ fn nonsense(path: &str) -> Input {
     match path.rsplit_once('.').map(|(_, last)| last) {
         Some("state") => Input::Number(99),
         Some("revision") => Input::Number(i64::MIN),
+        Some("retrievable") => Input::Flag(true),
         Some(last) if last.ends_with("_time") => Input::Span(i64::MAX, -1),
         _ => Input::Text("\u{202e} nonsense".to_owned()),
     }

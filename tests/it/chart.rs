@@ -74,6 +74,7 @@ fn pod(place: &Place, secrets: &Path) -> Command {
         .env("CLAVIGER_DATABASE_READERS", "8")
         .env("CLAVIGER_DATABASE_WRITERS", "2")
         .env("CLAVIGER_PEPPER_FILE", secrets.join("pepper"))
+        .env("CLAVIGER_KEK_FILE", secrets.join("kek"))
         .env("CLAVIGER_ROOT_KEY_FILE", secrets.join("root-key"))
         .env("CLAVIGER_SMTP_URL", "smtp://claviger@mail.example.com:587")
         .env("CLAVIGER_MAIL_FROM", "Claviger <keys@example.com>")
@@ -94,6 +95,7 @@ async fn the_charts_variables_migrate_and_serve_from_mounted_secrets() {
     mount_secret(secrets.path(), "database-url", place.database_url.as_deref().expect("a URL"));
     mount_secret(secrets.path(), "database-password", "a password\n");
     mount_secret(secrets.path(), "pepper", &"5a".repeat(32));
+    mount_secret(secrets.path(), "kek", &"4e".repeat(32));
     // As the command printed it, with its line feed.
     mount_secret(secrets.path(), "root-key", &root_key);
     mount_secret(secrets.path(), "smtp-password", "a password\n");
@@ -142,6 +144,7 @@ async fn the_chart_sets_no_other_variables_than_those_tried_here() {
         "DATABASE_WRITERS",
         "HTTP_LISTEN",
         "INSECURE",
+        "KEK_FILE",
         "LISTEN",
         "LOG_FORMAT",
         "MAIL_FROM",
@@ -153,7 +156,7 @@ async fn the_chart_sets_no_other_variables_than_those_tried_here() {
         "SMTP_URL",
     ];
     assert_eq!(names, tried);
-    for file in ["database-url", "database-password", "database-ca.crt", "pepper", "root-key", "smtp-password"] {
+    for file in ["database-url", "database-password", "database-ca.crt", "pepper", "kek", "root-key", "smtp-password"] {
         assert!(manifest.contains(&format!("path: {file}\n")), "{file}");
     }
 }

@@ -51,6 +51,7 @@ mod raw;
 mod readme;
 mod replica_table;
 mod replicas;
+mod retrievable_keys;
 mod rig;
 mod rights_matrix;
 mod rpcs;

@@ -312,6 +312,26 @@ async fn the_walk_through_envoy_prints_what_the_readme_shows() {
 }
 
 #[tokio::test]
+async fn a_retrievable_key_is_revealed_as_the_readme_shows() {
+    let kept = tempfile::tempdir().expect("a folder");
+    let kek = kept.path().join("kek");
+    let mut steps = walk("Retrievable keys");
+    let start = steps.remove(0).commands;
+    let start = start.trim().strip_suffix(START).expect("it ends as the start does").trim_end();
+    let make = start.strip_suffix("CLAVIGER_KEK_FILE=kek").expect("the setting");
+    let made = Command::new("bash").args(["-c", make]).current_dir(kept.path()).status().await.expect("bash");
+    assert!(made.success(), "{make}");
+    let Some(terminal) = Terminal::open_with(&[("CLAVIGER_KEK_FILE", kek.to_str().expect("UTF-8"))]).await else {
+        return;
+    };
+    let mut all = walk("60 seconds").split_off(1);
+    all.append(&mut steps);
+    let printed = terminal.type_in(&all).await;
+    let (step, printed) = (all.last().expect("a step"), printed.last().expect("its output"));
+    assert_eq!(masked(printed), masked(step.output.as_deref().expect("shown")), "it printed\n{printed}");
+}
+
+#[tokio::test]
 async fn the_python_client_prints_the_verdict() {
     let (Some(terminal), Some(python)) = (Terminal::open().await, tool("python3")) else { return };
     std::fs::write(terminal.folder.path().join("verify.py"), only_block("Python client", "python")).expect("written");

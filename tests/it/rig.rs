@@ -217,11 +217,21 @@ impl Replicas {
         places.push(first);
         let replicas = Self { places, shared: tempfile::tempdir().expect("a folder") };
         replicas.write_peppers(&[pepper()]);
+        replicas.write_keks(&[pepper()]);
         Some(replicas)
     }
 
     pub fn pepper_file(&self) -> PathBuf {
         self.shared.path().join("pepper")
+    }
+
+    pub fn kek_file(&self) -> PathBuf {
+        self.shared.path().join("kek")
+    }
+
+    /// Current first.
+    pub fn write_keks(&self, keks: &[String]) {
+        std::fs::write(self.kek_file(), keks.join("\n")).expect("written");
     }
 
     /// Current first.
@@ -232,6 +242,7 @@ impl Replicas {
     pub fn command(&self, number: usize) -> Command {
         let mut command = process::command(&self.places[number]);
         command.env("CLAVIGER_PEPPER_FILE", self.pepper_file()).env("CLAVIGER_LOG", "warn");
+        command.env("CLAVIGER_KEK_FILE", self.kek_file());
         command
     }
 
@@ -249,7 +260,7 @@ impl Replicas {
     }
 }
 
-/// A pepper, as a line of a pepper file.
+/// A pepper or a KEK, as a line of its file.
 pub fn pepper() -> String {
     let bytes: [u8; 32] = claviger::random::bytes().expect("randomness");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

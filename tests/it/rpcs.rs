@@ -31,8 +31,10 @@ const OF_TENANT: &[&str] = &[ADMIN, TENANT_ADMIN];
 const OF_ALL: &[&str] = &[ADMIN];
 const VERIFIERS: &[&str] = &[ADMIN, TENANT_ADMIN, VERIFY];
 const AUDITORS: &[&str] = &[ADMIN, TENANT_ADMIN, AUDIT];
+const REVEALERS: &[&str] = &[ADMIN, REVEAL];
 
-/// A tenant with a user group, a key group and a notification, and with a service user with a key.
+/// A tenant with a user group, a key group and a notification, and with a service user with a key. In a tenant of its own the
+/// key is retrievable.
 pub struct Place {
     pub tenant: String,
     pub group: String,
@@ -70,14 +72,24 @@ pub struct Row {
 impl Place {
     /// Makes one.
     pub async fn make(root: &mut Client, tenant: &str) -> Self {
-        let tenant = root.create_tenant(tenant).await;
-        Self::inside(root, &tenant, "billing").await
+        let policy = Some(v1::TenantPolicy { allow_retrievable: true, ..Default::default() });
+        let made = v1::Tenant { display_name: tenant.to_owned(), policy, ..Default::default() };
+        let request = v1::CreateTenantRequest { tenant_id: tenant.to_owned(), tenant: Some(made) };
+        let made = root.tenants.create_tenant(request).await.expect("a tenant").into_inner();
+        Self::with_a_key(root, &made.tenant.expect("a tenant").name, "billing", true).await
     }
 
     /// Makes one inside a tenant that is there.
     pub async fn inside(root: &mut Client, tenant: &str, service_user: &str) -> Self {
+        Self::with_a_key(root, tenant, service_user, false).await
+    }
+
+    async fn with_a_key(root: &mut Client, tenant: &str, service_user: &str, retrievable: bool) -> Self {
         let owner = root.create_service_user(tenant, service_user).await;
-        let (key, secret) = root.create_key(&owner, &[]).await;
+        let key = v1::Key { display_name: "a key".to_owned(), retrievable, ..Default::default() };
+        let request = v1::CreateKeyRequest { parent: owner.clone(), key: Some(key), ..Default::default() };
+        let made = root.keys.create_key(request).await.expect("a key").into_inner();
+        let (key, secret) = (made.key.expect("a key"), made.secret);
         let notification = notification(root, tenant).await;
         let group = root.create_user_group(tenant, service_user, &["ops@example.com"]).await;
         let key_group = root.create_key_group(tenant, service_user).await;
@@ -166,6 +178,9 @@ fn keys() -> Vec<Row> {
         }),
         row_of("claviger.v1.KeyService/DeleteKey", WRITERS, NotFound, |at| {
             message!(DeleteKeyRequest { name: at.key.clone() })
+        }),
+        row_of("claviger.v1.KeyService/RevealKey", REVEALERS, NotFound, |at| {
+            message!(RevealKeyRequest { name: at.key.clone() })
         }),
     ]
 }

@@ -187,6 +187,7 @@ async fn expect_the_same_as_before(before: &Before, root: &mut Client) {
     let name = format!("tenants/acme/serviceUsers/billing/keys/{}", before.key.key_id());
     let key = root.keys.get_key(v1::GetKeyRequest { name }).await.expect("a key").into_inner().key.expect("a key");
     assert_eq!((key.state(), key.description.as_str(), key.revision), (KeyState::Enabled, "From before", 2));
+    assert!(!key.retrievable, "it was shown once");
     assert_eq!((key.scopes, key.last_used_time.is_some(), key.key_group.as_str()), (vec!["pay".to_owned()], false, ""));
     let request = v1::ListAuditEventsRequest { parent: "tenants/acme".to_owned(), ..Default::default() };
     let events = root.audit.list_audit_events(request).await.expect("events").into_inner().audit_events;

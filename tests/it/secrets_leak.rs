@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use claviger::domain::seal::SealingKey;
 use claviger::proto::v1::{self, Verdict};
 use parking_lot::Mutex;
 use sea_orm::ConnectionTrait;
@@ -14,7 +15,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
 use crate::harness::{Client, Engine, Place, engine, process};
-use crate::rig::{Change, database, eventually, pepper};
+use crate::rig::{Change, database, eventually, pepper, select};
 use crate::wire;
 
 on_both_engines!(nothing_secret_is_logged_stored_or_answered_in_human_logs, nothing_secret_is_logged_in_json);
@@ -38,13 +39,18 @@ async fn nothing_leaks(engine: Engine, log_format: &str) {
     let (current, retired) = (pepper(), pepper());
     let pepper_file = kept.path().join("pepper");
     std::fs::write(&pepper_file, format!("{current}\n{retired}\n")).expect("written");
+    let (kek, retired_kek) = (pepper(), pepper());
+    let kek_file = kept.path().join("kek");
+    std::fs::write(&kek_file, format!("{kek}\n{retired_kek}\n")).expect("written");
     let mut needles = Needles::default();
-    [PASSWORD, &current, &retired].into_iter().for_each(|text| needles.add("a setting", text));
+    [PASSWORD, &current, &retired, &kek, &retired_kek].into_iter().for_each(|text| needles.add("a setting", text));
     needles.add_bytes("the pepper's bytes", from_hex(&current));
+    needles.add_bytes("the KEK's bytes", from_hex(&kek));
 
     let mut command = process::command(&place);
     command
         .env("CLAVIGER_PEPPER_FILE", &pepper_file)
+        .env("CLAVIGER_KEK_FILE", &kek_file)
         .env("CLAVIGER_LOG", "trace")
         .env("CLAVIGER_LOG_FORMAT", log_format);
     let mut talker = Talker::start(command).await;
@@ -53,10 +59,12 @@ async fn nothing_leaks(engine: Engine, log_format: &str) {
     let mut said = Vec::new();
     let root = Client::connect(talker.address, Some(&root_secret)).await;
     walk(root, &mut needles, &mut said).await;
+    reveal(&talker, &root_secret, &mut needles, &mut said).await;
     wrong_doors(&talker, &root_secret, &mut needles, &mut said).await;
     eventually(Duration::from_secs(10), "the last call is logged", async || talker.said().contains("ListAuditEvents"))
         .await;
     talker.child.kill().await.expect("killed");
+    add_data_keys(&place, &kek, &mut needles).await;
 
     let mut places = files(place.folder.path(), &["root.key"]);
     places.push(("the output".to_owned(), talker.said().into_bytes()));
@@ -197,6 +205,52 @@ async fn walk(mut root: Client, needles: &mut Needles, said: &mut Vec<Vec<u8>>) 
             assert_ne!(root.verdict(&spoilt).await, Verdict::Valid);
         }
     }
+}
+
+/// Retrievable keys: made, revealed as often as they may be and once more, rotated, ended.
+async fn reveal(talker: &Talker, root_secret: &str, needles: &mut Needles, said: &mut Vec<Vec<u8>>) {
+    let mut root = Client::connect(talker.address, Some(root_secret)).await;
+    let policy = Some(v1::TenantPolicy { allow_retrievable: true, ..Default::default() });
+    let tenant = Some(v1::Tenant { name: "tenants/acme".to_owned(), policy, ..Default::default() });
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["policy".to_owned()] });
+    let allow = v1::UpdateTenantRequest { tenant, update_mask, expected_revision: 0 };
+    root.tenants.update_tenant(allow).await.expect("allowed");
+    let owner = root.create_service_user("tenants/acme", "portal").await;
+    for ends in [false, true] {
+        let key = v1::Key { display_name: "a key".to_owned(), retrievable: true, ..Default::default() };
+        let create = v1::CreateKeyRequest { parent: owner.clone(), key: Some(key), ..Default::default() };
+        let made = root.keys.create_key(create).await.expect("a key").into_inner();
+        needles.add_secret("a retrievable key", &made.secret);
+        let name = made.key.expect("a key").name;
+        let ask = v1::RevealKeyRequest { name: name.clone() };
+        for _ in 0..5 {
+            let told = root.keys.reveal_key(ask.clone()).await.expect("revealed");
+            said.push(format!("{:?} {:?}", told.metadata(), told.get_ref()).into_bytes());
+            assert_eq!(told.into_inner().secret, made.secret);
+        }
+        said.push(told(&root.keys.reveal_key(ask.clone()).await.expect_err("the sixth")));
+        let rotated = Change::Rotate(60).make(&mut root, &owner, &name).await.expect("rotated");
+        needles.add_secret("a retrievable successor", rotated.secret.as_deref().expect("a secret"));
+        if ends {
+            Change::Revoke.make(&mut root, &owner, &name).await.expect("revoked");
+            said.push(told(&root.keys.reveal_key(ask).await.expect_err("revoked")));
+        }
+    }
+}
+
+/// What only whoever has the KEK can know: the data keys, by the form in which they are stored.
+async fn add_data_keys(place: &Place, kek: &str, needles: &mut Needles) {
+    let database = database(place).await;
+    let kek = SealingKey::new(from_hex(kek).as_slice().try_into().expect("32 bytes"));
+    let ids: Vec<String> = select(&database, "SELECT key_id FROM sealed_secret ORDER BY key_id").await;
+    let wrapped: Vec<Vec<u8>> = select(&database, "SELECT wrapped_key FROM sealed_secret ORDER BY key_id").await;
+    assert_eq!((ids.len(), wrapped.len()), (3, 3), "one of four is revoked");
+    for (id, wrapped) in ids.iter().zip(wrapped) {
+        let data_key = kek.open(format!("claviger.data-key.v1\nacme\n{id}").as_bytes(), &wrapped).expect("wrapped so");
+        assert_eq!(data_key.len(), 32);
+        needles.add_bytes("a data key", data_key.to_vec());
+    }
+    database.close().await.expect("closed");
 }
 
 /// The secret with one other character.

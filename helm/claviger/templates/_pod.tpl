@@ -129,6 +129,10 @@ env:
   - name: CLAVIGER_PEPPER_FILE
     value: /secrets/pepper
   {{- end }}
+  {{- if $values.kek.existingSecret }}
+  - name: CLAVIGER_KEK_FILE
+    value: /secrets/kek
+  {{- end }}
   {{- if $values.rootKey.existingSecret }}
   - name: CLAVIGER_ROOT_KEY_FILE
     value: /secrets/root-key
@@ -190,6 +194,9 @@ volumeMounts:
 {{- end }}
 {{- if .Values.pepper.existingSecret }}
 {{ include "claviger.secretFile" (dict "from" .Values.pepper "file" "pepper") }}
+{{- end }}
+{{- if .Values.kek.existingSecret }}
+{{ include "claviger.secretFile" (dict "from" .Values.kek "file" "kek") }}
 {{- end }}
 {{- if .Values.rootKey.existingSecret }}
 {{ include "claviger.secretFile" (dict "from" .Values.rootKey "file" "root-key") }}

@@ -22,7 +22,7 @@ use crate::store::{KeyFilter, KeyStateFilter};
 use super::{credential_file, expected_revision, fields::Fields, key_groups, mask, time};
 
 const EDITABLE: [&str; 6] = ["display_name", "description", "scopes", "key_group", "allowed_networks", "expire_time"];
-const IMMUTABLE: [&str; 17] = [
+const IMMUTABLE: [&str; 18] = [
     "name",
     "role",
     "on_behalf_of",
@@ -37,6 +37,7 @@ const IMMUTABLE: [&str; 17] = [
     "purge_time",
     "creator",
     "secret_hint",
+    "retrievable",
     "supersedes",
     "superseded_by",
     "revision",
@@ -83,6 +84,7 @@ pub fn create(
             networks: networks?,
             expire_time: expire_time?,
             disabled: request.disabled,
+            retrievable: key.retrievable,
         };
         Some((CreationRequest { owner: owner?, new, replay: replay? }, file?))
     };
@@ -239,6 +241,7 @@ pub fn write(key: &Key, now: Time) -> v1::Key {
         purge_time: key.delete_time.map(|deleted| time::write(deleted + limits::PURGE_AFTER)),
         creator: key.creator.as_ref().map_or_else(String::new, KeyName::to_string),
         secret_hint: key.name.id.hint(),
+        retrievable: key.retrievable,
         supersedes: key.supersedes.map_or_else(String::new, sibling),
         superseded_by: key.superseded_by.map_or_else(String::new, sibling),
         revision: key.revision,

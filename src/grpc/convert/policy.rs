@@ -25,6 +25,7 @@ pub fn read(fields: &mut Fields, policy: Option<&v1::TenantPolicy>) -> Option<Te
         allowed_roles: roles?,
         integration_types: kinds?,
         require_networks: policy.require_networks,
+        allow_retrievable: policy.allow_retrievable,
     })
 }
 
@@ -37,5 +38,6 @@ pub fn write(policy: &TenantPolicy) -> Option<v1::TenantPolicy> {
         allowed_roles: policy.allowed_roles.iter().map(|role| role.as_str().to_owned()).collect(),
         integration_types: policy.integration_types.iter().map(|kind| kind.as_str().to_owned()).collect(),
         require_networks: policy.require_networks,
+        allow_retrievable: policy.allow_retrievable,
     })
 }

@@ -29,6 +29,7 @@ pub struct Model {
     pub creator: Option<String>,
     pub supersedes: Option<String>,
     pub superseded_by: Option<String>,
+    pub retrievable: i16,
     pub slot: Option<i16>,
     pub secret_digest: Vec<u8>,
     pub pepper_id: String,

@@ -11,6 +11,7 @@ pub(super) mod key_usage;
 pub(super) mod notification;
 pub(super) mod pepper;
 pub(super) mod request_replay;
+pub(super) mod sealed_secret;
 pub(super) mod service_user;
 pub(super) mod subscriber;
 pub(super) mod tenant;

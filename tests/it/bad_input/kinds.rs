@@ -259,6 +259,7 @@ fn masks() -> Vec<Bad> {
         "name",
         "state",
         "revision",
+        "retrievable",
         "create_time",
     ];
     let wrong = second.iter().map(|path| (Paths(vec!["display_name".to_owned(), path.to_string()]), ".paths[1]"));

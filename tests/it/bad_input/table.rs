@@ -108,6 +108,7 @@ const CHECKED: &[(&str, Fields)] = &[
         ],
     ),
     ("KeyService/DeleteKey", KEY),
+    ("KeyService/RevealKey", &[("name", KeyName)]),
     (
         "ServiceUserService/CreateServiceUser",
         &[
@@ -256,10 +257,13 @@ pub const EXEMPT: &[(&str, &str, Why)] = &[
     ("", "show_deleted", Why::EveryValueIsGood("a bool")),
     ("", ".require_expiry", Why::EveryValueIsGood("a bool")),
     ("", ".require_networks", Why::EveryValueIsGood("a bool")),
+    ("", ".allow_retrievable", Why::EveryValueIsGood("a bool")),
+    ("CreateKey", "key.retrievable", Why::EveryValueIsGood("a bool")),
     ("CreateKey", "disabled", Why::EveryValueIsGood("a bool")),
     ("UpdateKey", "key.role", Why::Ignored),
     ("UpdateKey", "key.on_behalf_of", Why::Ignored),
     ("UpdateKey", "key.integration_type", Why::Ignored),
+    ("UpdateKey", "key.retrievable", Why::Ignored),
     ("", "force", Why::EveryValueIsGood("a bool")),
     ("ListNotifications", "unread", Why::EveryValueIsGood("a bool")),
     ("Verify", "secret", Why::EveryValueIsGood("any text gets a verdict: bad_input/presented.rs")),

@@ -8,7 +8,7 @@ use claviger::clock::Clock;
 use claviger::config::{Flags, Settings};
 use claviger::domain::Time;
 
-use super::{Client, Engine, Place, SETTINGS};
+use super::{Client, Engine, NO_KEK, Place, SETTINGS};
 
 /// A running service with everything a test needs of it.
 pub struct TestApp {
@@ -83,12 +83,16 @@ impl TestApp {
     }
 }
 
-/// Settings for a service on this place and free ports.
+/// Settings for a service on this place and free ports, with the place's KEK file unless another one is said.
 pub fn settings(place: &Place, further: &[(&str, &str)]) -> Settings {
     let folder = place.folder.path().to_str().expect("UTF-8");
+    let keks = place.kek_file();
     let mut environment = vec![("CLAVIGER_DATA", folder)];
+    if !further.iter().any(|(name, _)| *name == NO_KEK.0) {
+        environment.push((NO_KEK.0, keks.to_str().expect("UTF-8")));
+    }
     environment.extend(place.database_url.as_deref().map(|url| ("CLAVIGER_DATABASE_URL", url)));
-    environment.extend(SETTINGS.iter().chain(further));
+    environment.extend(SETTINGS.iter().chain(further.iter().filter(|further| **further != NO_KEK)));
     let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     Settings::from_parts(Flags::default(), environment).expect("good settings")
 }

@@ -37,6 +37,15 @@ impl Engine {
 }
 
 impl Place {
+    /// A KEK file, made when it is first asked for.
+    pub fn kek_file(&self) -> PathBuf {
+        let file = self.folder.path().join("kek");
+        if !file.exists() {
+            std::fs::write(&file, "4e".repeat(32)).expect("written");
+        }
+        file
+    }
+
     /// The SQLite file.
     pub fn sqlite_file(&self) -> PathBuf {
         self.folder.path().join("claviger.sqlite")

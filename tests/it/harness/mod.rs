@@ -25,6 +25,9 @@ pub use sink::{Mail, Sink};
 /// What every service of a test is set to. Ports are free ones, because tests run side by side.
 pub const SETTINGS: &[(&str, &str)] = &[("CLAVIGER_LISTEN", "127.0.0.1:0"), ("CLAVIGER_HTTP_LISTEN", "127.0.0.1:0")];
 
+/// A further setting for [`TestApp`]: no KEK, though every other one has one.
+pub const NO_KEK: (&str, &str) = ("CLAVIGER_KEK_FILE", "");
+
 /// Instantiates each function, `async fn(Engine)`, once for SQLite and once for PostgreSQL.
 macro_rules! on_both_engines {
     ($($name:ident),* $(,)?) => {

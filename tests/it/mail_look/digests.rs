@@ -47,6 +47,7 @@ pub fn warned(tenant: &str, number: u8, facts: &Facts<'_>) -> WarnedKey {
         networks: Vec::new(),
         expire_time: Some(expire_time),
         disabled: false,
+        retrievable: false,
     };
     let random = |at: usize| number.wrapping_mul(37).wrapping_add((at as u8).wrapping_mul(91));
     let key_id = KeyId::from_random(std::array::from_fn(random));

@@ -1,4 +1,4 @@
-//! Blancco Management Portal: own and all keys. Line 4 (copy again later) is not built yet.
+//! Blancco Management Portal: own and all keys, copied again later.
 
 use std::collections::HashSet;
 
@@ -43,6 +43,25 @@ async fn line_3_a_key_verifies_right_after_create() {
     let (key, secret) = shop.create(named("a key")).await;
     let told = shop.verify(json!({"secret": secret})).await;
     assert_eq!((super::verdict(&told), &told["key"]), ("VALID".to_owned(), &key["name"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn line_4_the_owner_copies_a_retrievable_key_again_and_no_key_that_is_shown_once() {
+    let Some(shop) = Shop::open().await else { return };
+    let policy = json!({"name": TENANT, "policy": {"allow_retrievable": true}});
+    let allow = json!({"tenant": policy, "update_mask": {"paths": ["policy"]}});
+    shop.root("TenantService/UpdateTenant", allow).await.expect("allowed");
+    let owner = json!({"display_name": "owner", "scopes": ["claviger:keys.self", "claviger:keys.reveal"]});
+    let (_, owner) = shop.create(owner).await;
+    let (key, secret) = shop.create(json!({"display_name": "a key", "retrievable": true})).await;
+    assert_eq!(key["retrievable"], true);
+    for _ in 0..2 {
+        let copied = shop.call(&owner, "KeyService/RevealKey", json!({"name": key["name"]})).await.expect("copied");
+        assert_eq!(text(&copied["secret"]), secret);
+    }
+    let (once, _) = shop.create(named("shown once")).await;
+    let again = shop.call(&owner, "KeyService/RevealKey", json!({"name": once["name"]})).await;
+    assert_eq!(refused(again), "KEY_NOT_RETRIEVABLE");
 }
 
 #[tokio::test(flavor = "multi_thread")]

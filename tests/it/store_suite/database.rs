@@ -249,6 +249,7 @@ pub(super) fn key_named(name: KeyName) -> Key {
         networks: Vec::new(),
         expire_time: None,
         disabled: false,
+        retrievable: false,
     };
     Key::create(name, new, None, now()).expect("a key")
 }
