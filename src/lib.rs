@@ -11,7 +11,7 @@
 //! | [`store`] | How are changes kept? The only user of sea-orm. |
 //! | [`verify`] | Is this key good? Mirror, refresh, verdict, last use. |
 //! | [`authority`] | Who may change what, and what happens then? One file per resource. |
-//! | [`grpc`] | How do callers speak to us? The only user of tonic's server. |
+//! | [`grpc`] | How do callers speak to us, and an Envoy? The only user of tonic's server. |
 //! | [`http`] | How do probes, Prometheus and unsubscribe links reach us? The only user of axum. |
 //! | [`replicas`] | Who are we among the replicas, and how far is each? |
 //! | [`app`] | What is started and stopped in which order? |
@@ -37,8 +37,9 @@
 //!    record it.
 //! 6. **No climbing.** Nobody gives, keeps alive or gets at a right that they don't hold.
 //! 7. **One answer for foreign and missing.** Both leave through the same arm of [`grpc::status::from_refusal`].
-//! 8. **No secret but once.** A secret leaves in the answer that made it. Stored is an HMAC under a pepper that is not in the
-//!    database; [`domain::secret::Secret`] can't be printed.
+//! 8. **No secret but once.** A secret leaves in the answer that made it; a retrievable one, which is kept sealed under a KEK
+//!    ([`domain::kek`]), also from RevealKey. Stored is an HMAC under a pepper; neither pepper nor KEK is in the database, and
+//!    [`domain::secret::Secret`] can't be printed.
 //! 9. **Nothing unbounded.** Every loop, list, queue, message and wait has its bound in [`domain::limits`].
 //!
 //! ## Walk: CreateKey
@@ -64,6 +65,9 @@
 //! again. [`verify::verdict::judge`] decides, purely, in the order of the contract. [`verify::tally`] counts for each core
 //! apart. A VALID verdict is noted in memory; [`verify::usage`] writes it later, beside the key. Calls that reach the
 //! database run beside, in the runtime that accepts.
+//!
+//! Envoy's Check takes the same road: [`grpc::convert::check`] finds the secret among the headers of somebody's request, and
+//! [`grpc::convert::decision`] writes what Envoy does with the request.
 //!
 //! ## Walk: a change on another replica
 //!

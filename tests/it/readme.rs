@@ -436,9 +436,12 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn every_link_of_the_readme_leads_to_a_file() {
-    for link in readme().split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+    let readme = readme().to_ascii_lowercase();
+    let headings = readme.lines().filter_map(|line| line.strip_prefix("## "));
+    let headings: BTreeSet<String> = headings.map(|heading| heading.replace(' ', "-")).collect();
+    for link in self::readme().split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         let exists = match link.strip_prefix('#') {
-            Some(heading) => readme().to_ascii_lowercase().contains(&format!("\n## {heading}\n")),
+            Some(heading) => headings.contains(heading),
             None => link.starts_with("https://") || repository().join(link).exists(),
         };
         assert!(exists, "{link}");
