@@ -62,6 +62,9 @@ pub enum AppError {
     /// The pepper.
     #[error("{0}; give it as CLAVIGER_PEPPER_FILE, from the backup or from the replica that started first")]
     Pepper(#[from] PepperError),
+    /// Nothing was ever started here.
+    #[error("no service was ever started on this database; check CLAVIGER_DATABASE_URL and CLAVIGER_DATA")]
+    NothingHere,
     /// The pepper is needed, and none is there.
     #[error("keys are stored under the pepper {id}, and {} is missing; give it as CLAVIGER_PEPPER_FILE, from the backup or \
              from the replica that started first", file.display())]

@@ -50,6 +50,7 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Box<dyn std::e
         }
         Command::Rewrap => rewrap(settings).await?,
         Command::Healthcheck => app::healthcheck(settings.listen).await?,
+        Command::Config => print!("{}", settings.effective),
         Command::Descriptors => std::io::stdout().write_all(app::DESCRIPTORS)?,
     }
     Ok(())
@@ -61,7 +62,10 @@ async fn rewrap(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
     let current = settings.keks.as_ref().map_or("", |keks| keks.current().as_str());
     println!("{} data key(s) were wrapped anew, under the KEK {current}.", rewrapped.done);
     if rewrapped.left.is_empty() {
-        println!("None is under another: once every replica has it in its first line, the lines below may be removed.");
+        println!(
+            "None is under another. Did every replica have it in its first line before this began? Then the lines below"
+        );
+        println!("it may be removed. If not, run this again when they have.");
         return Ok(());
     }
     let left = rewrapped.left.iter().map(|(kek, count)| format!("{count} under {}", kek.as_str()));

@@ -54,6 +54,9 @@ pub async fn rewrap(settings: &Settings, progress: impl FnMut(u64, u64)) -> Resu
     let target = target(settings, &folder);
     Store::prepare_schema(&target).await?;
     let store = Store::connect(&target, APPLICATION_NAME).await?;
+    if store.pepper_registrations().await?.is_empty() {
+        return Err(AppError::NothingHere);
+    }
     let rewrapped = rewrap::rewrap(&store, keks, progress).await;
     store.close().await;
     Ok(rewrapped?)

@@ -247,3 +247,13 @@ async fn beside_replicas_that_serve_nothing_fails() {
     let mut root = Client::connect(processes[1].address, Some(&secret)).await;
     assert_eq!(reveal(&mut root, &place.key).await.expect("without the old one"), place.secret);
 }
+
+/// A wrong folder or database must not look like one in which nothing is left to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_was_ever_started_it_says_so() {
+    let Some(place) = Engine::Sqlite.place().await else { return };
+    let file = write(&place, &[&kek()]);
+    let (code, out, said) = rewrap(&place, Some(&file)).await;
+    assert_eq!((code, &*out), (Some(1), ""), "{said}");
+    assert!(said.contains("no service was ever started on this database"), "{said}");
+}
