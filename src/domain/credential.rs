@@ -99,7 +99,12 @@ impl CredentialHeader {
         match held {
             Held::Nothing => Presented::Nothing,
             Held::Unclear => Presented::Unclear,
-            Held::Once(value) => self.form.secret_in(value).map_or(Presented::Nothing, Presented::Text),
+            Held::Once(value) => match self.form.secret_in(value) {
+                None => Presented::Nothing,
+                // Whoever joins several of one name does it by commas (RFC 9110, 5.3), which no secret has.
+                Some(text) if text.contains(',') => Presented::Unclear,
+                Some(text) => Presented::Text(text),
+            },
         }
     }
 }
@@ -169,6 +174,9 @@ mod tests {
             (None, &[("authorization", "ä")]),
             (None, &[("cookie", "x-api-key=a")]),
             (Some("unclear"), &[("x-api-key", "a"), ("x-api-key", "a")]),
+            (Some("unclear"), &[("x-api-key", "a,a")]),
+            (Some("a"), &[("authorization", "Digest b, c"), ("x-api-key", "a")]),
+            (None, &[("authorization", "Digest b, c")]),
             (Some("b"), &[("x-api-key", "b"), ("authorization", "Bearer a"), ("authorization", "Bearer a")]),
         ] {
             assert_eq!(found(all, request), expected, "{request:?}");

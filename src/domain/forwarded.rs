@@ -9,7 +9,7 @@ use super::network::parse_address;
 /// the front is the client's own, and not believed. `None`: unknown, so that a key for some networks alone isn't good.
 ///
 /// The last entry is the gateway's, about its peer. Without it nothing can be counted, and the address is unknown. For a peer
-/// on its own machine Envoy writes the machine's address instead.
+/// on its own machine Envoy writes the machine's address instead: then the last entry is taken for the gateway's unchecked.
 #[must_use]
 pub fn client_address(peer: Option<IpAddr>, forwarded_for: Option<&str>, trusted_hops: u8) -> Option<IpAddr> {
     let Some(before) = trusted_hops.checked_sub(1) else { return peer };

@@ -1,5 +1,5 @@
-//! Verify, BatchVerify and Envoy's Check on a road of their own. Their messages are read from the connection and written to it as they are:
-//! tonic's buffers, boxes and router cost several times what the verdict costs.
+//! Verify, BatchVerify and Envoy's Check on a road of their own. Their messages are read from the connection and written to it
+//! as they are: tonic's buffers, boxes and router cost several times what the verdict costs.
 //!
 //! hyper moves the future of a call from hand to hand before it runs, so `connection` puts this one behind a pointer, and here
 //! it is kept small: what seldom happens is behind another. (Measured: while it held everything, moving it took a fifth of a

@@ -54,8 +54,7 @@ use watch::Watches;
 pub type ReflectionError = tonic_reflection::server::Error;
 
 /// Every service, under its name. Reflection in both versions, with the `google.rpc` descriptors, so that grpcurl prints
-/// error details. Streams end with `leaving`. `host`: where callers reach it. `reading`: of Envoy's
-/// questions.
+/// error details. Streams end with `leaving`. `host`: where callers reach it. `reading`: of Envoy's questions.
 #[expect(clippy::too_many_arguments, reason = "each is a part of the house that calls go to")]
 pub fn services(
     verifier: &Arc<Verifier>,

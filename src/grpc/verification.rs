@@ -163,9 +163,11 @@ impl FastLane for Verification {
 
     async fn check(&self, opening: Opening<'_>, request: &CheckRequest) -> Result<Bytes, Status> {
         let Admitted { caller, arrival } = self.gate.admit_verification(opening, FastCall::Check.method()).await?;
-        let asked = self.reading.read(request, caller.verifiable_tenant());
         let Asked { presented, question, headers_to_remove } =
-            asked.map_err(|refusal| status::from_refusal(&refusal))?;
+            match self.reading.read(request, caller.verifiable_tenant()) {
+                Ok(asked) => asked,
+                Err(refusal) => return Ok(misunderstood(&status::from_refusal(&refusal))),
+            };
         let text = match presented {
             Presented::Text(text) => text,
             Presented::Nothing => return Ok(denied(Denial::CredentialMissing, None, &[])),
@@ -191,9 +193,18 @@ impl FastLane for Verification {
 
 /// Why is for the log and for Envoy, never for the client.
 fn denied(denial: Denial, answer: Option<&Answer>, required: &[RequiredScope<'_>]) -> Bytes {
-    let key = answer.and_then(|answer| answer.key.as_ref()).map_or_else(String::new, |key| key.name().to_string());
-    tracing::debug!(verdict = denial.as_str(), key, "Envoy was told to deny a request");
+    tracing::debug!(
+        verdict = denial.as_str(),
+        key = answer.and_then(|answer| answer.key.as_ref()).map(|key| display(key.name())),
+        "Envoy was told to deny a request"
+    );
     framed(DECISION_BYTES, |bytes| decision::encode_denied(denial, answer, required, bytes))
+}
+
+/// A question that Envoy's configuration makes wrong: without a decision its log would have no reason.
+fn misunderstood(status: &Status) -> Bytes {
+    tracing::debug!(why = status.message(), "Envoy asked what can't be understood, and was told to deny the request");
+    framed(DECISION_BYTES, |bytes| decision::encode_misunderstood(rpc_status(status), bytes))
 }
 
 fn write_results<'a>(judged: impl Iterator<Item = (Judged, &'a VerifyRequest)>, bytes: &mut Vec<u8>) {

@@ -3,7 +3,7 @@
 
 mod addresses;
 mod admitted;
-mod decisions;
+pub mod decisions;
 mod denied;
 mod hostile;
 mod rest;

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use claviger::domain::{ids::KeyId, secret::Secret};
+use claviger::proto::envoy::service::auth::v3::{CheckResponse, check_response::HttpResponse};
 use claviger::proto::v1::{self, Verdict};
+use prost::Message;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
@@ -15,7 +17,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt;
 
+use crate::envoy::decisions::{asked, joined, said};
 use crate::harness::{Client, Engine, Place, Process, errors::reason, process};
+use crate::raw;
 use crate::rig::{Change, eventually};
 
 /// How the database goes away.
@@ -124,7 +128,7 @@ pub struct Scene {
     owner: String,
     key: v1::Key,
     pub secret: String,
-    _place: Place,
+    place: Place,
 }
 
 impl Scene {
@@ -148,7 +152,7 @@ impl Scene {
         let owner = root.create_service_user(&tenant, "billing").await;
         let (key, secret) = root.create_key(&owner, &["pay"]).await;
         let health = HealthClient::new(root.channel.clone());
-        Some(Self { cable, running, root, health, owner, key, secret, _place: place })
+        Some(Self { cable, running, root, health, owner, key, secret, place })
     }
 
     async fn health(&mut self, service: &str) -> ServingStatus {
@@ -159,6 +163,18 @@ impl Scene {
     async fn verify(&mut self, secret: &str) -> Result<v1::VerifyResponse, Status> {
         let request = v1::VerifyRequest { secret: secret.to_owned(), ..Default::default() };
         Ok(self.root.verification.verify(request).await?.into_inner())
+    }
+
+    /// What Envoy is told to answer to whoever presents this secret, and why.
+    async fn denial(&self, secret: &str) -> (i32, String) {
+        let request = asked(joined(&[("x-api-key", secret)]), &[]).encode_to_vec();
+        let own = process::root_secret(self.place.folder.path());
+        let rpc = "envoy.service.auth.v3.Authorization/Check";
+        let answer = raw::call_as(&self.root.channel, &own, rpc, request).await.expect("a decision");
+        let decision = CheckResponse::decode(&answer[..]).expect("a decision");
+        let Some(HttpResponse::DeniedResponse(denied)) = decision.http_response else { panic!("not denied") };
+        let verdict = said(&decision.dynamic_metadata.expect("metadata")).remove("verdict").expect("a verdict");
+        (denied.status.expect("a status").code, verdict)
     }
 
     /// Verifies the known key; answers `as_of`.
@@ -217,6 +233,7 @@ async fn an_unknown_secret_is_never_called_unknown_without_the_store(outage: Out
     while begun.elapsed() < Duration::from_secs(4) {
         let refused = scene.verify(&unknown_secret()).await.expect_err("nobody can know");
         expect_unavailable(&refused, &["STORE_UNAVAILABLE"]);
+        assert_eq!(scene.denial(&unknown_secret()).await, (503, "STORE_UNAVAILABLE".to_owned()), "{outage:?}");
         assert_eq!(scene.verify("x").await.expect("a verdict").verdict(), Verdict::Malformed, "{outage:?}");
         scene.expect_valid().await;
     }

@@ -110,12 +110,7 @@ fn held<'a>(http: &'a HttpRequest, name: &str) -> Held<'a> {
                 (Some(_), Some(_)) => Held::Unclear,
             }
         }
-        // Envoy joins several of one name by commas, which no secret has.
-        None => match http.headers.get(name) {
-            None => Held::Nothing,
-            Some(value) if value.contains(',') => Held::Unclear,
-            Some(value) => Held::Once(value),
-        },
+        None => http.headers.get(name).map_or(Held::Nothing, |value| Held::Once(value)),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Envoy's Check: what is answered. That a request may pass is written byte for byte as prost would; the rest is seldom.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -9,6 +8,7 @@ use chrono::SecondsFormat;
 use prost::Message;
 use prost_types::{Struct, Value, value::Kind};
 use tonic::Code;
+use tonic_types::pb as rpc;
 
 use crate::domain::{key::expires_soon, scope::RequiredScope};
 use crate::proto::envoy::{
@@ -216,7 +216,7 @@ fn encode_list_entry<'a>(name: &str, values: impl Iterator<Item = &'a [u8]> + Cl
     }
 }
 
-/// What fits a header as it is: visible ASCII, and the space between scopes. Everything else, and `%`, is percent-encoded.
+/// What fits a header as it is: visible ASCII and spaces. Everything else, and `%`, is percent-encoded.
 fn as_header(value: &[u8]) -> Cow<'_, [u8]> {
     let fits = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%';
     if value.iter().copied().all(fits) {
@@ -243,23 +243,34 @@ pub fn encode_denied(denial: Denial, answer: Option<&Answer>, required: &[Requir
         Denial::CredentialMissing => unauthorized(""),
         Denial::NoVerdict(_) => unavailable(),
     };
-    let Refused { code, status, title, detail, header } = refused;
-    let body = serde_json::json!({"type": "about:blank", "title": title, "status": status as i32, "detail": detail});
-    let headers =
-        [("content-type", "application/problem+json".to_owned()), ("cache-control", "no-store".to_owned()), header];
     let key = answer.and_then(Identity::of);
     let identity = key.iter().flat_map(Identity::all).filter(|(name, _)| name.metadata != SCOPES.metadata);
     let said = identity.map(|(name, value)| (name.metadata, String::from_utf8_lossy(value).into_owned()));
-    let fields: BTreeMap<_, _> = said.chain([(VERDICT, denial.as_str().to_owned())]).map(text_value).collect();
+    let status = rpc::Status { code: refused.code.into(), message: denial.as_str().to_owned(), details: vec![] };
+    encode_refused(refused, status, said.chain([(VERDICT, denial.as_str().to_owned())]), bytes);
+}
+
+/// Writes that a request may not pass because `status` is wrong with the question itself.
+pub fn encode_misunderstood(status: rpc::Status, bytes: &mut Vec<u8>) {
+    let said = [(VERDICT, "ROUTE_INVALID".to_owned()), ("problem", status.message.clone())];
+    encode_refused(unavailable(), status, said, bytes);
+}
+
+fn encode_refused<'a>(
+    refused: Refused,
+    status: rpc::Status,
+    said: impl IntoIterator<Item = (&'a str, String)>,
+    bytes: &mut Vec<u8>,
+) {
+    let Refused { http, title, detail, header, .. } = refused;
+    let body = serde_json::json!({"type": "about:blank", "title": title, "status": http as i32, "detail": detail});
+    let kind = ("content-type", "application/problem+json".to_owned());
+    let headers = [kind, ("cache-control", "no-store".to_owned()), header];
     let response = CheckResponse {
-        status: Some(tonic_types::pb::Status {
-            code: code.into(),
-            message: denial.as_str().to_owned(),
-            details: vec![],
-        }),
-        dynamic_metadata: Some(Struct { fields }),
+        status: Some(status),
+        dynamic_metadata: Some(Struct { fields: said.into_iter().map(text_value).collect() }),
         http_response: Some(HttpResponse::DeniedResponse(DeniedHttpResponse {
-            status: Some(HttpStatus { code: status.into() }),
+            status: Some(HttpStatus { code: http.into() }),
             headers: headers.map(header_option).into(),
             body: body.to_string(),
         })),
@@ -269,7 +280,7 @@ pub fn encode_denied(denial: Denial, answer: Option<&Answer>, required: &[Requir
 
 struct Refused {
     code: Code,
-    status: StatusCode,
+    http: StatusCode,
     title: &'static str,
     detail: &'static str,
     header: (&'static str, String),
@@ -279,7 +290,7 @@ struct Refused {
 fn unauthorized(error: &str) -> Refused {
     Refused {
         code: Code::Unauthenticated,
-        status: StatusCode::Unauthorized,
+        http: StatusCode::Unauthorized,
         title: "Unauthorized",
         detail: "Present a valid API key.",
         header: ("www-authenticate", format!("Bearer realm=\"claviger\"{error}")),
@@ -291,7 +302,7 @@ fn lacks_scope(required: &[RequiredScope<'_>]) -> Refused {
     let error = format!("Bearer realm=\"claviger\", error=\"insufficient_scope\", scope=\"{scopes}\"");
     Refused {
         code: Code::PermissionDenied,
-        status: StatusCode::Forbidden,
+        http: StatusCode::Forbidden,
         title: "Forbidden",
         detail: "The API key lacks a scope that this needs.",
         header: ("www-authenticate", error),
@@ -301,7 +312,7 @@ fn lacks_scope(required: &[RequiredScope<'_>]) -> Refused {
 fn unavailable() -> Refused {
     Refused {
         code: Code::Unavailable,
-        status: StatusCode::ServiceUnavailable,
+        http: StatusCode::ServiceUnavailable,
         title: "Service Unavailable",
         detail: "The API key can't be checked at the moment; try again.",
         header: ("retry-after", "1".to_owned()),

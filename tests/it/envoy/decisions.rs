@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use claviger::proto::envoy::config::core::v3::{
-    Address, HeaderMap, HeaderValue, SocketAddress, address::Address as AddressKind,
+    Address, HeaderMap, HeaderValue, HeaderValueOption, SocketAddress, address::Address as AddressKind,
     header_value_option::HeaderAppendAction,
 };
 use claviger::proto::envoy::service::auth::v3::{
@@ -35,7 +35,7 @@ pub fn asked(http: HttpRequest, context: &[(&str, &str)]) -> CheckRequest {
     }
 }
 
-fn joined(headers: &[(&str, &str)]) -> HttpRequest {
+pub fn joined(headers: &[(&str, &str)]) -> HttpRequest {
     let headers: HashMap<_, _> =
         headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     HttpRequest { headers, header_map: None }
@@ -74,7 +74,7 @@ impl Door {
     }
 }
 
-fn said(metadata: &Struct) -> HashMap<String, String> {
+pub fn said(metadata: &Struct) -> HashMap<String, String> {
     let text = |kind: &Option<Kind>| match kind {
         Some(Kind::StringValue(text)) => text.clone(),
         Some(Kind::ListValue(list)) => format!("{:?}", list.values.iter().map(|one| &one.kind).collect::<Vec<_>>()),
@@ -144,17 +144,32 @@ async fn the_address_is_the_connections_and_raw_headers_are_read_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_question_is_an_error_that_names_each_bad_field() {
+async fn what_is_no_question_is_denied_and_the_status_names_each_bad_field() {
     let Some(door) = Door::open().await else { return };
     let context = [("required_scopes", "a b:*"), ("tenant", "acme"), ("scopes", "x")];
-    let status = door.check(&asked(joined(&[]), &context)).await.expect_err("refused");
+    let (status, told) = misunderstood(door.check(&asked(joined(&[]), &context)).await);
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "FIELD_INVALID"));
     let fields = crate::harness::errors::bad_fields(&status);
     assert_eq!(fields.len(), 3, "{fields:?}");
+    assert_eq!((&*told["verdict"], &*told["problem"]), ("ROUTE_INVALID", status.message()));
     for empty in [CheckRequest::default(), CheckRequest { attributes: Some(AttributeContext::default()) }] {
-        let status = door.check(&empty).await.expect_err("refused");
+        let (status, _) = misunderstood(door.check(&empty).await);
         assert_eq!(crate::harness::errors::bad_fields(&status), ["attributes.request.http"]);
     }
+}
+
+/// The status inside a decision that denies with 503, and what Envoy's log gets.
+pub fn misunderstood(answer: Result<CheckResponse, Status>) -> (Status, HashMap<String, String>) {
+    let CheckResponse { status, dynamic_metadata, http_response } = answer.expect("a decision");
+    let Some(HttpResponse::DeniedResponse(denied)) = http_response else { panic!("not denied") };
+    assert_eq!(denied.status.map(|status| status.code), Some(503));
+    let header = |option: HeaderValueOption| option.header.map(|header| (header.key, header.value));
+    let headers: HashMap<_, _> = denied.headers.into_iter().filter_map(header).collect();
+    assert_eq!(headers["retry-after"], "1");
+    let status = status.expect("a status");
+    let details = status.encode_to_vec().into();
+    let status = Status::with_details(Code::from_i32(status.code), status.message, details);
+    (status, said(&dynamic_metadata.expect("metadata")))
 }
 
 /// The caller's own tenant bounds what it may ask about, whatever the route says.

@@ -90,9 +90,9 @@ async fn without_an_answer_nobody_passes() {
     assert_eq!(scene.envoy.get("/public", &[]).await.status, 200);
 }
 
-/// Nobody's key, and one without the right: Envoy itself isn't let in, so nobody is.
+/// Envoy itself isn't let in, so nobody is.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_envoy_without_the_right_lets_nobody_pass() {
+async fn an_envoy_with_nobodys_key_lets_nobody_pass() {
     let key = "%ENVIRONMENT(CLAVIGER_ENVOY_KEY)%";
     let Some(mut scene) = Scene::set_with(&[], &[(key, "nobody")]).await else { return };
     let (_, secret) = scene.key(|_| {}).await;

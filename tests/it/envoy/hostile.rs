@@ -69,6 +69,7 @@ async fn a_header_in_our_name_is_believed_on_no_route() {
         let expected = if path == "/public" { Value::Null } else { key.name.clone().into() };
         assert_eq!(told["key"], expected, "{path}");
         assert_eq!(told["on_behalf_of"], Value::Null, "{path}");
+        assert_eq!(told["x-api-key"], Value::Null, "{path}: nobody there needs the secret");
     }
     assert_eq!(scene.envoy.get("/reports", &forged).await.status, 401);
 }
@@ -83,6 +84,35 @@ async fn a_guarded_route_overwrites_or_removes_what_it_is_not_told() {
     let headers = ["x-claviger-key: forged", "x-claviger-key: again", "x-claviger-on-behalf-of: forged", &credential];
     let told = told(&scene.envoy.get("/reports", &headers).await);
     assert_eq!((told["key"].as_str(), &told["on_behalf_of"]), (Some(&*key.name), &Value::Null));
+}
+
+/// Every spelling of a path leads to the route of what the backend would make of it, or nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_spelling_of_a_path_walks_around_a_route() {
+    let Some(mut scene) = Scene::set().await else { return };
+    let (_, secret) = scene.key(|request| request.key.as_mut().expect("a key").scopes.clear()).await;
+    let credential = format!("x-api-key: {secret}");
+    for path in [
+        "/public/../reports",
+        "/public/./../reports",
+        "//public/../reports",
+        "/publications",
+        "/public-admin",
+        "/reports",
+    ] {
+        assert_eq!(scene.envoy.get(path, &[]).await.status, 401, "{path}, without a key");
+    }
+    for path in
+        ["/reports", "//reports", "/./reports", "/x/../reports", "/report%73", "/%72eports", "/reports/", "/reports?x"]
+    {
+        assert_eq!(scene.envoy.get(path, &[&credential]).await.status, 403, "{path}, without the scope");
+    }
+    for path in ["/public%2f..%2freports", "/public/..%2Freports", "/public%5c..%5creports", "/reports%2f"] {
+        assert_eq!(scene.envoy.get(path, &[&credential]).await.status, 400, "{path}");
+    }
+    for path in ["/public", "/public/", "/public/x", "/public?x"] {
+        assert_eq!(scene.envoy.get(path, &[]).await.status, 200, "{path}");
+    }
 }
 
 /// A second secret in another header would reach the backend.
@@ -115,7 +145,10 @@ async fn a_route_that_demands_what_nobody_understands_is_closed() {
     ] {
         let Some(mut scene) = Scene::set_with(&[], &[(demand, wrong)]).await else { return };
         let (_, secret) = scene.key(|_| {}).await;
-        assert_eq!(scene.get("/reports", &secret).await.status, 503, "{wrong}");
+        let answer = scene.get("/reports", &secret).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{wrong}");
+        let logged = scene.envoy.access_log().await;
+        assert_eq!(logged.last().expect("a line")["verdict"], "ROUTE_INVALID", "{wrong}");
         assert_eq!(scene.get("/anything", &secret).await.status, 200, "{wrong}");
     }
 }

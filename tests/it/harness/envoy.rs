@@ -83,7 +83,7 @@ impl Envoy {
         body: Option<&Value>,
     ) -> http::Answer {
         let mut command = Command::new(&self.curl);
-        command.args(["-sS", "-i", "--max-time", "30", "-X", method]).arg(format!("http://{to}{path}"));
+        command.args(["-sS", "-i", "--path-as-is", "--max-time", "30", "-X", method]).arg(format!("http://{to}{path}"));
         for header in headers {
             command.args(["-H", header]);
         }
