@@ -24,11 +24,11 @@ const POSTGRES_ALONE: [&str; 6] = [
 /// Reads the settings of the database. `Some(None)`: SQLite.
 pub(super) fn read(values: &Values, problems: &mut Vec<String>) -> Option<Option<PostgresSettings>> {
     let [password_file, readers, writers, connect, statement, lock] = POSTGRES_ALONE;
-    let readers = pool(values, readers, limits::READERS, problems);
-    let writers = pool(values, writers, limits::POSTGRES_WRITERS, problems);
-    let connect = timeout(values, connect, limits::CONNECT_TIMEOUT, problems);
-    let statement = timeout(values, statement, limits::STATEMENT_TIMEOUT, problems);
-    let lock = timeout(values, lock, limits::LOCK_TIMEOUT, problems);
+    let readers = pool(values, readers, problems);
+    let writers = pool(values, writers, problems);
+    let connect = timeout(values, connect, problems);
+    let statement = timeout(values, statement, problems);
+    let lock = timeout(values, lock, problems);
     if let (Some(connect), Some(statement), Some(lock)) = (connect, statement, lock) {
         problems.extend(ill_matched(connect, statement, lock));
     }
@@ -81,16 +81,16 @@ fn password(name: &str, file: &str) -> Result<String, String> {
     if password.is_empty() { Err(format!("{name}: {file} is empty")) } else { Ok(password) }
 }
 
-fn pool(values: &Values, name: &str, default: u32, problems: &mut Vec<String>) -> Option<u32> {
-    values.get(name, &default.to_string(), problems, |text| {
+fn pool(values: &Values, name: &str, problems: &mut Vec<String>) -> Option<u32> {
+    values.get(name, problems, |text| {
         let number = text.parse().ok().filter(|number| (1..=limits::POOL).contains(number));
         number.ok_or_else(|| format!("must be a number from 1 to {}", limits::POOL))
     })
 }
 
-fn timeout(values: &Values, name: &str, default: Duration, problems: &mut Vec<String>) -> Option<Duration> {
+fn timeout(values: &Values, name: &str, problems: &mut Vec<String>) -> Option<Duration> {
     let allowed = limits::SHORTEST_DATABASE_TIMEOUT..=limits::DATABASE_PATIENCE;
-    values.get(name, &humantime::format_duration(default).to_string(), problems, |text| {
+    values.get(name, problems, |text| {
         let duration = humantime::parse_duration(text).ok().filter(|duration| allowed.contains(duration));
         let [shortest, longest] = [allowed.start(), allowed.end()].map(|bound| humantime::format_duration(*bound));
         duration.ok_or_else(|| format!("must be a duration from {shortest} to {longest}, as 2s"))
@@ -115,9 +115,9 @@ mod tests {
     use super::*;
 
     fn read_from(given: &[(&str, &str)]) -> (Option<PostgresSettings>, Vec<String>) {
-        let values = given.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
+        let values = given.iter().map(|(name, text)| (name.to_string(), text.to_string()));
         let mut problems = Vec::new();
-        let settings = read(&Values::new(values), &mut problems).flatten();
+        let settings = read(&Values::from_iter(values), &mut problems).flatten();
         (settings, problems)
     }
 

@@ -91,8 +91,8 @@ impl fmt::Debug for Credentials {
 
 /// Reads the settings of mails. `Some(None)`: none are sent.
 pub(super) fn read(values: &Values, problems: &mut Vec<String>) -> Option<Option<MailSettings>> {
-    let insecure = values.get(INSECURE, "false", problems, parse_flag);
-    let connections = values.get("smtp_connections", "8", problems, parse_connections);
+    let insecure = values.get(INSECURE, problems, parse_flag);
+    let connections = values.get("smtp_connections", problems, parse_connections);
     let from = values.optional("mail_from", problems, parse_sender);
     let Some(url) = values.text(SMTP_URL) else {
         for (name, given) in [(INSECURE, insecure == Some(true)), (PASSWORD_FILE, values.text(PASSWORD_FILE).is_some())]
@@ -224,14 +224,12 @@ fn parse_sender(text: &str) -> Result<Sender, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn read_from(given: &[(&str, &str)]) -> (Option<MailSettings>, Vec<String>) {
-        let values: BTreeMap<_, _> = given.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
+        let values = given.iter().map(|(name, text)| (name.to_string(), text.to_string()));
         let mut problems = Vec::new();
-        let settings = read(&Values::new(values), &mut problems).flatten();
+        let settings = read(&Values::from_iter(values), &mut problems).flatten();
         (settings, problems)
     }
 

@@ -3,14 +3,15 @@
 //! One name for each, everywhere: `--log-format`, `CLAVIGER_LOG_FORMAT`, `log_format` in the file. Every bad one is named at
 //! once, unknown ones are errors. Secrets come from files or variables, never from flags, which every process can read.
 
+pub mod catalogue;
 mod database;
+mod effective;
 mod flags;
 mod keks;
 mod mail;
 mod public;
 mod sources;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -23,10 +24,12 @@ use crate::store::PostgresSettings;
 
 use sources::{Values, environment, file_values, variables};
 
+pub use effective::Effective;
 pub use flags::{Arguments, Command, Flags};
 pub use mail::{Credentials, Encryption, MailServer, MailSettings, Sender};
 
 const PREFIX: &str = "CLAVIGER_";
+const CONFIG: &str = "config";
 const DATABASE_URL: &str = "database_url";
 const SMTP_URL: &str = "smtp_url";
 const KEK_FILE: &str = "kek_file";
@@ -43,6 +46,8 @@ pub enum LogFormat {
 /// The settings, checked.
 #[derive(Debug)]
 pub struct Settings {
+    /// Every setting as it holds, to be shown.
+    pub effective: Effective,
     /// Address of the gRPC port.
     pub listen: SocketAddr,
     /// Address of the HTTP port.
@@ -98,11 +103,14 @@ impl Settings {
             ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"].into_iter().any(standard);
         let variables = variables(environment, &mut problems);
         let (config, flags) = flags.named();
-        let file = config.or_else(|| variables.get("config").cloned());
-        let mut values = file.map_or_else(BTreeMap::new, |file| file_values(&file, &mut problems));
-        values.extend(variables);
-        values.extend(flags);
-        let settings = checked(&Values::new(values), export_traces, &mut problems);
+        let file = config.or_else(|| variables.get(CONFIG).cloned());
+        let mut values = Values::new();
+        if let Some(file) = file {
+            values.take(file_values(&file, &mut problems), |_| format!("the file {file}"));
+        }
+        values.take(variables, |name| format!("the variable {PREFIX}{}", name.to_ascii_uppercase()));
+        values.take(flags, |name| format!("the flag --{}", name.replace('_', "-")));
+        let settings = checked(&values, export_traces, &mut problems);
         match settings {
             Some(settings) if problems.is_empty() => Ok(settings),
             _ => Err(SettingsError(problems)),
@@ -111,16 +119,16 @@ impl Settings {
 }
 
 fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> Option<Settings> {
-    let listen = values.get("listen", "127.0.0.1:50051", problems, parse_address);
-    let http_listen = values.get("http_listen", "127.0.0.1:9464", problems, parse_address);
-    let insecure = values.get("insecure", "false", problems, parse_flag);
-    let credential_headers =
-        values.get("credential_headers", CredentialHeaders::DEFAULT, problems, CredentialHeaders::parse);
-    let trusted_hops = values.get("trusted_hops", "0", problems, parse_trusted_hops);
-    let staleness_bound = values.get("staleness_bound", "5m", problems, parse_staleness_bound);
-    let trace_every = values.get("trace_ratio", "0.01", problems, parse_trace_ratio);
-    let log = values.get("log", "info", problems, parse_filter);
-    let log_format = values.get("log_format", "human", problems, parse_log_format);
+    let listen = values.get("listen", problems, parse_address);
+    let http_listen = values.get("http_listen", problems, parse_address);
+    let insecure = values.get("insecure", problems, parse_flag);
+    let credential_headers = values.get("credential_headers", problems, CredentialHeaders::parse);
+    let trusted_hops = values.get("trusted_hops", problems, parse_trusted_hops);
+    let staleness_bound = values.get("staleness_bound", problems, parse_staleness_bound);
+    let trace_every = values.get("trace_ratio", problems, parse_trace_ratio);
+    let log = values.get("log", problems, parse_filter);
+    let log_format = values.get("log_format", problems, parse_log_format);
+    let data = values.get("data", problems, |text| Ok(PathBuf::from(text)));
     let database = database::read(values, problems);
     let keks = values.optional(KEK_FILE, problems, keks::read);
     let mail = mail::read(values, problems);
@@ -134,7 +142,7 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
     Some(Settings {
         listen: listen?,
         http_listen: http_listen?,
-        data: values.path("data").unwrap_or_else(|| PathBuf::from("claviger-data")),
+        data: data?,
         database: database?,
         pepper_file: values.path("pepper_file"),
         keks: keks?,
@@ -149,6 +157,7 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
         log: log?,
         log_format: log_format?,
         export_traces,
+        effective: Effective::of(values),
     })
 }
 

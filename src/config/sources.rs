@@ -4,39 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::{DATABASE_URL, KEK_FILE, PREFIX, SMTP_URL};
-
-/// The names of all settings, as the file spells them.
-const NAMES: [&str; 28] = [
-    "listen",
-    "http_listen",
-    "insecure",
-    "data",
-    DATABASE_URL,
-    "database_url_file",
-    "database_password_file",
-    "database_readers",
-    "database_writers",
-    "database_connect_timeout",
-    "database_statement_timeout",
-    "database_lock_timeout",
-    "pepper_file",
-    KEK_FILE,
-    "root_key_file",
-    SMTP_URL,
-    "smtp_insecure",
-    "smtp_password_file",
-    "smtp_connections",
-    "mail_from",
-    "public_endpoint",
-    "public_url",
-    "credential_headers",
-    "trusted_hops",
-    "staleness_bound",
-    "trace_ratio",
-    "log",
-    "log_format",
-];
+use super::catalogue::{Preset, SETTINGS, Setting};
+use super::{CONFIG, PREFIX};
 
 /// The variables of this process.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
@@ -54,7 +23,7 @@ pub(super) fn variables(
         let Some(name) = key.to_str().and_then(|key| key.strip_prefix(PREFIX)) else { continue };
         let name = name.to_ascii_lowercase();
         match value.into_string() {
-            Ok(value) if NAMES.contains(&&*name) || name == "config" => drop(values.insert(name, value)),
+            Ok(value) if find(&name).is_some() || name == CONFIG => drop(values.insert(name, value)),
             Ok(_) => problems.push(unknown(&format!("{PREFIX}{}", name.to_ascii_uppercase()))),
             Err(_) => problems.push(format!("{PREFIX}{} is not UTF-8", name.to_ascii_uppercase())),
         }
@@ -83,7 +52,7 @@ pub(super) fn file_values(file: &str, problems: &mut Vec<String>) -> BTreeMap<St
     let mut values = BTreeMap::new();
     for (name, value) in table {
         match value {
-            _ if !NAMES.contains(&&*name) => problems.push(unknown(&format!("{name} in {file}"))),
+            _ if find(&name).is_none() => problems.push(unknown(&format!("{name} in {file}"))),
             toml::Value::String(text) => drop(values.insert(name, text)),
             toml::Value::Boolean(flag) => drop(values.insert(name, flag.to_string())),
             toml::Value::Integer(number) => drop(values.insert(name, number.to_string())),
@@ -96,38 +65,79 @@ pub(super) fn file_values(file: &str, problems: &mut Vec<String>) -> BTreeMap<St
 }
 
 fn unknown(name: &str) -> String {
-    format!("{name} is no setting; the settings are {}", NAMES.join(", "))
+    format!(
+        "{name} is no setting; the settings are {}",
+        SETTINGS.iter().map(|setting| setting.name).collect::<Vec<_>>().join(", ")
+    )
+}
+
+fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
 }
 
 /// What was given, by name.
-pub(super) struct Values(BTreeMap<String, String>);
+#[derive(Debug)]
+pub(super) struct Values(BTreeMap<String, Given>);
+
+/// A setting that was given.
+#[derive(Debug)]
+pub(super) struct Given {
+    /// What was given.
+    pub(super) text: String,
+    /// How.
+    pub(super) origin: String,
+}
+
+#[cfg(test)]
+impl FromIterator<(String, String)> for Values {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(given: I) -> Self {
+        let mut values = Self::new();
+        values.take(given.into_iter().collect(), |_| "a test".to_owned());
+        values
+    }
+}
 
 impl Values {
-    /// Takes what was given, by name.
-    pub(super) fn new(values: BTreeMap<String, String>) -> Self {
-        Self(values)
+    /// Nothing.
+    pub(super) fn new() -> Self {
+        Self(BTreeMap::new())
     }
 
-    /// Reads a setting that has a default.
+    /// Takes what was given in one way, which wins over the ways before. `origin` says how, for a name.
+    pub(super) fn take(&mut self, given: BTreeMap<String, String>, origin: impl Fn(&str) -> String) {
+        self.0.extend(given.into_iter().map(|(name, text)| {
+            let origin = origin(&name);
+            (name, Given { text, origin })
+        }));
+    }
+
+    /// Reads a setting that has a value as its default.
     pub(super) fn get<T>(
         &self,
         name: &str,
-        default: &str,
         problems: &mut Vec<String>,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let text = self.0.get(name).map_or(default, String::as_str);
-        parse(text).map_err(|why| problems.push(format!("{name}: {why}"))).ok()
+        let default = match find(name)?.default {
+            Preset::Value(text) => text,
+            Preset::Words(_) => "",
+        };
+        parse(self.text(name).unwrap_or(default)).map_err(|why| problems.push(format!("{name}: {why}"))).ok()
     }
 
     /// What was given.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.given(name).map(|given| given.text.as_str())
+    }
+
+    /// What was given, and how.
+    pub(super) fn given(&self, name: &str) -> Option<&Given> {
+        self.0.get(name)
     }
 
     /// A setting that is a path.
     pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
-        self.0.get(name).map(PathBuf::from)
+        self.text(name).map(PathBuf::from)
     }
 
     /// Reads a setting that may be left out. `Some(None)`: it is.
@@ -137,7 +147,7 @@ impl Values {
         problems: &mut Vec<String>,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<Option<T>> {
-        let Some(text) = self.0.get(name) else { return Some(None) };
+        let Some(text) = self.text(name) else { return Some(None) };
         parse(text).map(Some).map_err(|why| problems.push(format!("{name}: {why}"))).ok()
     }
 }

@@ -57,6 +57,7 @@ mod rights_matrix;
 mod rpcs;
 mod schema_upgrade;
 mod secrets_leak;
+mod settings;
 mod store_suite;
 mod table_verdicts;
 mod telemetry;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use claviger::config::catalogue::{Preset, SETTINGS, Setting};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use tempfile::TempDir;
@@ -357,34 +358,21 @@ async fn the_rust_client_is_the_example_and_prints_the_verdict() {
     assert_eq!((code, &*out, &*err), (Some(0), "VERDICT_REVOKED\n", ""));
 }
 
-#[tokio::test]
-async fn the_settings_table_lists_exactly_the_settings() {
-    let listed: Vec<String> = rows("Settings").into_iter().map(|row| row[0].to_ascii_lowercase()).collect();
-    let mut help = bare_command();
-    help.arg("--help");
-    let (_, help, _) = run(help).await;
-    let flags = help.lines().filter_map(|line| line.trim_start().split_once("--").map(|(_, rest)| rest));
-    let flags = flags.map(|rest| rest.split([' ', '<']).next().unwrap_or_default().replace('-', "_"));
-    let mut known: BTreeSet<String> = flags.filter(|flag| !["help", "version"].contains(&&**flag)).collect();
-    // Those that may hold a password have no flag.
-    known.extend(["database_url", "smtp_url"].map(str::to_owned));
-    let known: BTreeSet<String> = known.into_iter().map(|name| format!("claviger_{name}")).collect();
-    assert_eq!(listed.iter().cloned().collect::<BTreeSet<_>>(), known);
-    assert_eq!(listed.len(), known.len(), "one is listed twice");
-}
-
-/// `--help` can't tell about a setting without a flag; the service itself names them all when one is wrong.
-#[tokio::test]
-async fn the_settings_table_lists_every_name_that_the_service_accepts() {
-    let mut wrong = bare_command();
-    wrong.env("CLAVIGER_NO_SUCH", "x");
-    let (code, _, err) = run(wrong).await;
-    assert_eq!(code, Some(2), "{err}");
-    let accepted = err.trim().split_once("the settings are ").unwrap_or_else(|| panic!("no names in {err}")).1;
-    let mut accepted: BTreeSet<String> = accepted.split(", ").map(str::to_owned).collect();
-    accepted.insert("config".to_owned());
-    let listed = rows("Settings").into_iter().map(|row| row[0].to_ascii_lowercase().replacen("claviger_", "", 1));
-    assert_eq!(listed.collect::<BTreeSet<_>>(), accepted);
+/// The table is written by the catalogue; this prints it when it isn't.
+#[test]
+fn the_settings_table_is_the_catalogues() {
+    let row = |setting: &Setting| {
+        let default = match setting.default {
+            Preset::Value(text) => format!("`{text}`"),
+            Preset::Words(words) => words.to_owned(),
+        };
+        format!("| `CLAVIGER_{}` | {default} | {} |", setting.name.to_ascii_uppercase(), setting.meaning)
+    };
+    let file = "| `CLAVIGER_CONFIG` | none | TOML file with the settings below |".to_owned();
+    let expected: Vec<String> = std::iter::once(file).chain(SETTINGS.iter().map(row)).collect();
+    let section = section("Settings");
+    let listed: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(listed, expected, "the table should be\n{}\n", expected.join("\n"));
 }
 
 /// The contract's comment on a reason starts with its code.
