@@ -37,7 +37,7 @@ pub enum Preset {
 }
 
 /// All of them but the file's own name, in the README's order.
-pub const SETTINGS: [Setting; 28] = [
+pub const SETTINGS: [Setting; 29] = [
     Setting {
         name: "listen",
         takes: Takes::Value("ADDRESS:PORT"),
@@ -133,6 +133,12 @@ pub const SETTINGS: [Setting; 28] = [
         takes: Takes::Secret,
         default: Preset::Words("none: no mails, warnings are read by RPC only"),
         meaning: "`smtp://user:password@host` changes to TLS before anything is said (STARTTLS, port 587), `smtps://…` begins with it (465), `file:folder` writes each mail into a folder, for a first look; what is special in user and password as `%40` for `@`; no flag",
+    },
+    Setting {
+        name: "smtp_url_file",
+        takes: Takes::Value("FILE"),
+        default: Preset::Words("none"),
+        meaning: "file that holds that URL",
     },
     Setting {
         name: "smtp_password_file",

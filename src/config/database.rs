@@ -10,7 +10,6 @@ use super::{
     sources::{Values, secret_file},
 };
 
-const URL_FILE: &str = "database_url_file";
 /// What has no meaning for SQLite.
 const POSTGRES_ALONE: [&str; 6] = [
     "database_password_file",
@@ -56,18 +55,7 @@ pub(super) fn read(values: &Values, problems: &mut Vec<String>) -> Option<Option
 
 /// `Some(None)`: SQLite.
 fn url(values: &Values, problems: &mut Vec<String>) -> Option<Option<String>> {
-    let url = match (values.text(DATABASE_URL), values.text(URL_FILE)) {
-        (None, None) => return Some(None),
-        (Some(_), Some(_)) => {
-            problems.push("database_url and database_url_file are both given; choose one".to_owned());
-            return None;
-        }
-        (Some(url), None) => url.to_owned(),
-        (None, Some(file)) => {
-            let read = secret_file(URL_FILE, file).map_err(|problem| problems.push(problem));
-            read.ok()?.trim_end().to_owned()
-        }
-    };
+    let Some(url) = values.in_place_or_file(DATABASE_URL, problems)? else { return Some(None) };
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         problems
             .push("database_url: must start with postgres://; leave it out for SQLite in the data folder".to_owned());

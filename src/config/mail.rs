@@ -94,7 +94,7 @@ pub(super) fn read(values: &Values, problems: &mut Vec<String>) -> Option<Option
     let insecure = values.get(INSECURE, problems, parse_flag);
     let connections = values.get("smtp_connections", problems, parse_connections);
     let from = values.optional("mail_from", problems, parse_sender);
-    let Some(url) = values.text(SMTP_URL) else {
+    let Some(url) = values.in_place_or_file(SMTP_URL, problems)? else {
         for (name, given) in [(INSECURE, insecure == Some(true)), (PASSWORD_FILE, values.text(PASSWORD_FILE).is_some())]
         {
             if given {
@@ -105,7 +105,7 @@ pub(super) fn read(values: &Values, problems: &mut Vec<String>) -> Option<Option
         }
         return Some(None);
     };
-    let server = server(url, insecure, values, problems);
+    let server = server(&url, insecure, values, problems);
     if matches!(from, Some(None)) {
         problems.push("mail_from: is needed together with smtp_url, as Claviger <keys@example.com>".to_owned());
     }

@@ -106,10 +106,11 @@ impl Settings {
         let file = config.or_else(|| variables.get(CONFIG).cloned());
         let mut values = Values::new();
         if let Some(file) = file {
-            values.take(file_values(&file, &mut problems), |_| format!("the file {file}"));
+            values.take(file_values(&file, &mut problems), |_| format!("the file {file}"), &mut problems);
         }
-        values.take(variables, |name| format!("the variable {PREFIX}{}", name.to_ascii_uppercase()));
-        values.take(flags, |name| format!("the flag --{}", name.replace('_', "-")));
+        let variable = |name: &str| format!("the variable {PREFIX}{}", name.to_ascii_uppercase());
+        values.take(variables, variable, &mut problems);
+        values.take(flags, |name| format!("the flag --{}", name.replace('_', "-")), &mut problems);
         let settings = checked(&values, export_traces, &mut problems);
         match settings {
             Some(settings) if problems.is_empty() => Ok(settings),

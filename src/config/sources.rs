@@ -23,7 +23,11 @@ pub(super) fn variables(
         let Some(name) = key.to_str().and_then(|key| key.strip_prefix(PREFIX)) else { continue };
         let name = name.to_ascii_lowercase();
         match value.into_string() {
-            Ok(value) if find(&name).is_some() || name == CONFIG => drop(values.insert(name, value)),
+            Ok(value) if find(&name).is_some() || name == CONFIG => {
+                if values.insert(name.clone(), value).is_some() {
+                    problems.push(format!("{PREFIX}{} is given twice, in two spellings", name.to_ascii_uppercase()));
+                }
+            }
             Ok(_) => problems.push(unknown(&format!("{PREFIX}{}", name.to_ascii_uppercase()))),
             Err(_) => problems.push(format!("{PREFIX}{} is not UTF-8", name.to_ascii_uppercase())),
         }
@@ -91,8 +95,9 @@ pub(super) struct Given {
 #[cfg(test)]
 impl FromIterator<(String, String)> for Values {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(given: I) -> Self {
-        let mut values = Self::new();
-        values.take(given.into_iter().collect(), |_| "a test".to_owned());
+        let (mut values, mut problems) = (Self::new(), Vec::new());
+        values.take(given.into_iter().collect(), |_| "a test".to_owned(), &mut problems);
+        assert!(problems.is_empty(), "{problems:?}");
         values
     }
 }
@@ -104,11 +109,40 @@ impl Values {
     }
 
     /// Takes what was given in one way, which wins over the ways before. `origin` says how, for a name.
-    pub(super) fn take(&mut self, given: BTreeMap<String, String>, origin: impl Fn(&str) -> String) {
-        self.0.extend(given.into_iter().map(|(name, text)| {
+    pub(super) fn take(
+        &mut self,
+        given: BTreeMap<String, String>,
+        origin: impl Fn(&str) -> String,
+        problems: &mut Vec<String>,
+    ) {
+        for (name, text) in given {
             let origin = origin(&name);
-            (name, Given { text, origin })
-        }));
+            if text.trim().is_empty() {
+                problems.push(format!("{name}: is empty in {origin}; leave it out, or give it a value"));
+            } else {
+                self.0.insert(name, Given { text, origin });
+            }
+        }
+    }
+
+    /// Reads a setting that may be given as a file instead, `…_file`. `Some(None)`: it is left out.
+    pub(super) fn in_place_or_file(&self, name: &str, problems: &mut Vec<String>) -> Option<Option<String>> {
+        let in_file = format!("{name}_file");
+        match (self.text(name), self.text(&in_file)) {
+            (None, None) => Some(None),
+            (Some(text), None) => Some(Some(text.to_owned())),
+            (None, Some(file)) => match secret_file(&in_file, file) {
+                Ok(text) => Some(Some(text.trim_end().to_owned())),
+                Err(problem) => {
+                    problems.push(problem);
+                    None
+                }
+            },
+            (Some(_), Some(_)) => {
+                problems.push(format!("{name} and {in_file} are both given; choose one"));
+                None
+            }
+        }
     }
 
     /// Reads a setting that has a value as its default.

@@ -81,6 +81,28 @@ async fn passwords_are_not_shown() {
 }
 
 #[tokio::test]
+async fn a_url_with_a_password_may_come_from_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("smtp-url");
+    std::fs::write(&file, "smtps://keys:hunter4@mail.example.com\n").expect("written");
+    let mut command = config();
+    command.env("CLAVIGER_SMTP_URL_FILE", &file).env("CLAVIGER_MAIL_FROM", "keys@example.com");
+    let printed = printed(command).await;
+    assert!(!printed.contains("hunter") && line(&printed, "smtp_url_file").contains("smtp-url"), "{printed}");
+    let mut both = config();
+    both.env("CLAVIGER_SMTP_URL_FILE", &file).env("CLAVIGER_SMTP_URL", "smtps://mail.example.com");
+    both.env("CLAVIGER_MAIL_FROM", "keys@example.com");
+    let (code, _, err) = run(both).await;
+    assert_eq!((code, &*err), (Some(2), "smtp_url and smtp_url_file are both given; choose one\n"));
+    // What the file holds is read and judged as the URL itself would be.
+    std::fs::write(&file, "https://mail.example.com").expect("written");
+    let mut wrong = config();
+    wrong.env("CLAVIGER_SMTP_URL_FILE", &file).env("CLAVIGER_MAIL_FROM", "keys@example.com");
+    let (code, _, err) = run(wrong).await;
+    assert!(code == Some(2) && err.starts_with("smtp_url: must be as smtp://"), "{err}");
+}
+
+#[tokio::test]
 async fn every_bad_setting_is_named_at_once() {
     let mut command = config();
     let bad = [
@@ -91,9 +113,14 @@ async fn every_bad_setting_is_named_at_once() {
         ("CREDENTIAL_HEADERS", "x-claviger-key"),
         ("KEK_FILE", "/no/such/file"),
         ("PUBLIC_URL", ""),
+        ("PEPPER_FILE", " "),
+        ("SMTP_URL_FILE", "/no/such/file"),
         ("NO_SUCH", "x"),
+        ("DATA", "/tmp/one"),
     ];
     command.envs(bad.map(|(name, value)| (format!("CLAVIGER_{name}"), value)));
+    // Named twice, which a shell's case makes easy: neither may win unnoticed.
+    command.env("CLAVIGER_Data", "/tmp/another");
     let (code, out, err) = run(command).await;
     assert_eq!((code, &*out), (Some(2), ""), "{err}");
     for (name, _) in bad {
