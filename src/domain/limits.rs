@@ -74,6 +74,15 @@ pub const CREDENTIAL_HEADERS: usize = 8;
 /// Proxies before a gateway that are believed about whom they were called by.
 pub const TRUSTED_HOPS: u8 = 8;
 
+/// Names of one client certificate: a SPIFFE ID, and DNS names.
+pub const PEER_NAMES: usize = 16;
+/// Bytes of a name of a client certificate (SPIFFE-ID, 2.3).
+pub const PEER_NAME_BYTES: usize = 2_048;
+/// Bytes of the trust domain of a SPIFFE ID (SPIFFE-ID, 2.1).
+pub const TRUST_DOMAIN_BYTES: usize = 255;
+/// Bytes of a DNS name (RFC 1035, 2.3.4, as text).
+pub const DNS_NAME_BYTES: usize = 253;
+
 /// Bytes of a message of VerificationService, KeyService and UserGroupService, and of Envoy's Check: 1,000 of the longest
 /// members fit, and all headers that Envoy takes.
 pub const LARGE_MESSAGE_BYTES: usize = 1 << 20;

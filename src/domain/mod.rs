@@ -3,7 +3,7 @@
 //! Knows no other module, no database, no network, no clock and no source of randomness. In reading order:
 //! [`limits`], [`text`], [`ids`], [`secret_text`], [`secret`], [`pepper`], [`rights`], [`scope`], [`network`], [`key`],
 //! [`key_group`], [`verifiable_key`], [`rotation`], [`seal`], [`kek`], [`reveals`], [`owner`], [`calendar`], [`address`],
-//! [`user_group`], [`notification`], [`delivery`], [`caller`], [`credential`], [`forwarded`], [`page`], [`unsubscribe`],
+//! [`user_group`], [`notification`], [`delivery`], [`peer_name`], [`caller`], [`credential`], [`forwarded`], [`page`], [`unsubscribe`],
 //! [`ends`], [`audit`], [`replica`], [`refusal`].
 
 pub mod address;
@@ -27,6 +27,7 @@ pub mod network;
 pub mod notification;
 pub mod owner;
 pub mod page;
+pub mod peer_name;
 mod people_ids;
 pub mod pepper;
 pub mod policy;

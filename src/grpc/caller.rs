@@ -18,6 +18,7 @@ use crate::domain::{
     caller::Caller,
     ids::TenantId,
     network::fold_address,
+    peer_name::PeerNames,
     rights::Right,
     scope::Scope,
     text::OnBehalfOf,
@@ -36,6 +37,16 @@ use super::status;
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
 
+/// What is known about the other end of a connection. Small, because it goes through every call.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub address: PeerAddress,
+    /// The names of its client certificate, if it presented one that was verified and names somebody. Also an extension of
+    /// each request that tonic gets.
+    pub names: Option<PeerNames>,
+}
+
 /// The call's `x-request-id`, its own or the one it was given, put into each request by the layers.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub Arc<str>);
@@ -47,6 +58,8 @@ pub struct Opening<'a> {
     pub headers: &'a HeaderMap,
     /// The address that it came from, IPv4-mapped ones folded.
     pub address: Option<IpAddr>,
+    /// The names of the client certificate that its connection was made with.
+    pub names: Option<&'a PeerNames>,
     /// Its `x-request-id`; empty when it has none.
     pub request_id: &'a str,
 }
@@ -59,6 +72,7 @@ impl<'a> Opening<'a> {
         Self {
             headers: request.metadata().as_ref(),
             address: extensions.get::<PeerAddress>().map(|peer| fold_address(peer.0.ip())),
+            names: extensions.get::<PeerNames>(),
             request_id: extensions.get::<RequestId>().map_or("", |id| &id.0),
         }
     }

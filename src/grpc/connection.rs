@@ -19,10 +19,10 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
-use crate::domain::limits;
+use crate::domain::{limits, peer_name::PeerNames};
 
 use super::{
-    caller::PeerAddress,
+    caller::{Peer, PeerAddress},
     fast_lane::{self, Answer, FastCall, FastLane},
     layers::{self, Services},
 };
@@ -56,16 +56,17 @@ impl<S: FastLane> Connection<S> {
         }
         let (read, write) = stream.into_split();
         let read = std::io::Cursor::new(PREFACE).chain(read);
-        self.speak(tokio::io::join(read, write)).await;
+        self.speak(tokio::io::join(read, write), None).await;
     }
 
-    async fn speak(self, io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin) {
+    async fn speak(self, io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, names: Option<PeerNames>) {
         let activity = Arc::new(Activity::default());
         let (peer, stop) = (self.peer, self.stop.clone());
         let service = {
             let activity = Arc::clone(&activity);
             hyper::service::service_fn(move |request| {
-                answer(&self.services, PeerAddress(peer), request, activity.begin())
+                let peer = Peer { address: PeerAddress(peer), names: names.clone() };
+                answer(&self.services, peer, request, activity.begin())
             })
         };
         let mut connection = pin!(settings().serve_connection(TokioIo::new(io), service));
@@ -97,7 +98,7 @@ impl<S: FastLane> Connection<S> {
 /// Answers a request.
 fn answer<S: FastLane>(
     services: &Arc<Services<S>>,
-    peer: PeerAddress,
+    peer: Peer,
     mut request: Request<Incoming>,
     busy: Busy,
 ) -> BoxFuture<'static, Result<Response<Answer>, Infallible>> {
@@ -109,7 +110,11 @@ fn answer<S: FastLane>(
         };
         return fast_lane::answer(Arc::clone(services), call, peer, request).map(ended).boxed();
     }
-    request.extensions_mut().insert(peer);
+    let Peer { address, names } = peer;
+    request.extensions_mut().insert(address);
+    if let Some(names) = names {
+        request.extensions_mut().insert(names);
+    }
     let routed = layers::route(Arc::clone(services), request);
     routed.map(|answer| Ok(answer.map(|body| Answer::Other(busy.until_sent(body))))).boxed()
 }

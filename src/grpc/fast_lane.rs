@@ -28,7 +28,7 @@ use crate::proto::v1::{BatchVerifyRequest, VerifyRequest};
 use crate::telemetry;
 
 use super::{
-    caller::{Opening, PeerAddress},
+    caller::{Opening, Peer},
     layers::{self, Services},
     status,
 };
@@ -107,7 +107,7 @@ pub fn framed(expected: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 pub(super) fn answer<S: FastLane>(
     services: Arc<Services<S>>,
     call: FastCall,
-    peer: PeerAddress,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> impl Future<Output = Response<Answer>> + Send {
     // Taken apart out here: whatever an async function moves, its future holds twice.
@@ -124,7 +124,8 @@ pub(super) fn answer<S: FastLane>(
         let request_id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
         let span = telemetry::call_span(call.method(), request_id, &head.headers);
         let started = (!span.is_none()).then(Instant::now);
-        let opening = Opening { headers: &head.headers, address: Some(fold_address(peer.0.ip())), request_id };
+        let address = Some(fold_address(peer.address.0.ip()));
+        let opening = Opening { headers: &head.headers, address, names: peer.names.as_ref(), request_id };
         let judging = pin!(
             AssertUnwindSafe(judge(&services.fast_lane, call, opening, first, &mut body).instrument(span.clone()))
                 .catch_unwind()
