@@ -28,6 +28,7 @@ use crate::grpc::convert::check::Reading;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notify::{PostOffice, PostOfficeError, Warnings};
 use crate::store::{Store, StoreError};
+use crate::tls::{Tls, TlsError};
 use crate::verify::{
     Verifier,
     mirror::Mirror,
@@ -87,6 +88,9 @@ pub enum AppError {
         /// Why not.
         cause: std::io::Error,
     },
+    /// The certificate.
+    #[error("no TLS with these files:\n{0}")]
+    Tls(#[from] TlsError),
     /// The metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -108,6 +112,7 @@ pub enum AppError {
 pub struct Running {
     address: SocketAddr,
     http_address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     folder: DataFolder,
     first_start: FirstStart,
     store: Store,
@@ -130,6 +135,7 @@ pub struct Running {
 
 /// Starts everything; answers when Verify can be answered.
 pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppError> {
+    let tls = settings.tls.clone().map(|files| Tls::load(files, clock.clone())).transpose()?.map(Arc::new);
     let (listener, address) = listen("CLAVIGER_LISTEN", settings.listen).await?;
     let (http_listener, http_address) = listen("CLAVIGER_HTTP_LISTEN", settings.http_listen).await?;
     let installation = installation::open(settings, &clock).await?;
@@ -137,6 +143,10 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let (store, peppers) = (installation.store, Arc::new(installation.peppers));
     let (metrics, links) = (Arc::new(Metrics::new()?), Arc::new(Links::new(&peppers)));
 
+    if let Some(tls) = &tls {
+        tls.show(&metrics);
+        in_background(&stop_everything, Arc::clone(tls).watch());
+    }
     let tally = Arc::new(Tally::default());
     tally.show(&metrics);
     let own = replicas::name_this_process()?;
@@ -196,13 +206,15 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         host,
         Arc::new(reading),
     )?;
-    let serving = tokio::spawn(grpc::server::serve(listener, services, stop_serving.clone()));
+    let serving = tokio::spawn(grpc::server::serve(listener, services, tls.clone(), stop_serving.clone()));
     let http_routes = http::routes(verifier, authority.clone(), metrics, links);
-    let serving_http = tokio::spawn(http::server::serve(http_listener, http_routes, stop_serving.clone()));
+    let serving_http = http::server::serve(http_listener, http_routes, tls.clone(), stop_serving.clone());
+    let serving_http = tokio::spawn(serving_http);
     let (folder, first_start) = (installation.folder, installation.first_start);
     Ok(Running {
         address,
         http_address,
+        tls,
         folder,
         first_start,
         store,
@@ -258,6 +270,12 @@ impl Running {
     #[must_use]
     pub fn http_address(&self) -> SocketAddr {
         self.http_address
+    }
+
+    /// The certificate, when there is one.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
     }
 
     /// The data folder.
@@ -341,7 +359,7 @@ fn post_office(
 ) -> Result<PostOffice, AppError> {
     let endpoint = endpoint(settings, address);
     let one_click = settings.public_url.clone().map(|base| (base, links));
-    Ok(PostOffice::new(mail, endpoint, one_click)?)
+    Ok(PostOffice::new(mail, endpoint, settings.tls.is_some(), one_click)?)
 }
 
 fn in_background(stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {

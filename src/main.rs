@@ -49,7 +49,10 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Box<dyn std::e
             println!("{}", app::add_root_key(settings, &Clock::system()).await?.secret.reveal());
         }
         Command::Rewrap => rewrap(settings).await?,
-        Command::Healthcheck => app::healthcheck(settings.listen).await?,
+        Command::Healthcheck => {
+            let warning = app::healthcheck(settings.listen, settings.tls.as_ref()).await?;
+            warning.iter().for_each(|warning| eprintln!("claviger: {warning}"));
+        }
         Command::Config => print!("{}", settings.effective),
         Command::Descriptors => std::io::stdout().write_all(app::DESCRIPTORS)?,
     }
@@ -100,7 +103,8 @@ async fn serve(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
 fn greet(settings: &Settings, running: &Running) -> Result<(), AppError> {
     let (address, folder) = (running.address(), running.folder());
     println!("Claviger serves gRPC on {address}.");
-    println!("Health and metrics are on http://{}.", running.http_address());
+    let scheme = if running.tls().is_some() { "https" } else { "http" };
+    println!("Health and metrics are on {scheme}://{}.", running.http_address());
     match &settings.database {
         Some(_) => println!("Keys are in PostgreSQL; this replica's folder is {}.", folder.path().display()),
         None => println!("Keys are in {}.", folder.sqlite_file().display()),
@@ -117,8 +121,15 @@ fn greet(settings: &Settings, running: &Running) -> Result<(), AppError> {
     let made = if running.new_root_key().is_some() { "made just now, is" } else { "is" };
     println!("The root key, {made} in {}.", root_key.display());
     println!("Next, make a tenant:\n");
-    println!("  grpcurl -plaintext -H \"authorization: Bearer $(cat {})\" \\", root_key.display());
+    println!("  grpcurl {} -H \"authorization: Bearer $(cat {})\" \\", security(running), root_key.display());
     println!("    -d '{{\"tenant_id\": \"acme\", \"tenant\": {{\"display_name\": \"Acme\"}}}}' \\");
     println!("    {address} claviger.v1.TenantService/CreateTenant\n");
     Ok(())
+}
+
+/// How grpcurl speaks to us: it takes a certificate that it is given for good, but wants a name or an address of it.
+fn security(running: &Running) -> String {
+    let Some(tls) = running.tls() else { return "-plaintext".to_owned() };
+    let name = tls.name().map_or_else(String::new, |name| format!(" -authority {name}"));
+    format!("-cacert {}{name}", tls.files().certificate.display())
 }

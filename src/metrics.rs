@@ -204,6 +204,16 @@ impl Metrics {
         self.meter().u64_observable_counter(name).with_description(description).with_callback(show).build();
     }
 
+    /// From now on shows when our TLS certificate ends.
+    pub fn observe_tls_expiry(&self, end: impl Fn() -> Time + Send + Sync + 'static) {
+        self.meter()
+            .i64_observable_gauge("claviger_tls_certificate_expiry_timestamp")
+            .with_unit("s")
+            .with_description("When the certificate of this replica's ports ends, in Unix time.")
+            .with_callback(move |observer| observer.observe(end().timestamp(), &[]))
+            .build();
+    }
+
     /// Counts keys whose end was recorded.
     pub fn expired(&self, keys: u64) {
         self.expired.add(keys, &[]);

@@ -10,13 +10,17 @@ use std::time::Duration;
 use http::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{
+    WithTonicConfig,
+    tonic_types::transport::{Certificate, ClientTlsConfig, Identity},
+};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing::{Span, debug_span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::{LogFormat, Settings};
+use crate::config::{CollectorTls, LogFormat, Settings};
 
 /// Spans and events of calls.
 const CALLS: &str = "claviger::call";
@@ -78,7 +82,8 @@ pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
         LogFormat::Human => lines.with_target(false).with_filter(filter).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
     };
-    let provider = settings.export_traces.then(exporting_provider).transpose()?;
+    let exporting = || exporting_provider(settings.trace_collector.as_ref());
+    let provider = settings.export_traces.then(exporting).transpose()?;
     let spans = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("claviger"))
@@ -103,10 +108,23 @@ pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
 }
 
 /// Endpoint, headers, time-outs and sampling come from the standard `OTEL_*` variables.
-fn exporting_provider() -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().build()?;
+fn exporting_provider(collector: Option<&CollectorTls>) -> Result<SdkTracerProvider, TelemetryError> {
+    let exporter = tls(opentelemetry_otlp::SpanExporter::builder().with_tonic(), collector).build()?;
     let resource = Resource::builder().with_service_name("claviger").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// An exporter that trusts the collector as the variables say. The library alone would trust nobody.
+fn tls<E: WithTonicConfig>(exporter: E, collector: Option<&CollectorTls>) -> E {
+    let Some(CollectorTls { authorities, identity }) = collector else { return exporter };
+    let trusting = match authorities {
+        Some(authorities) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities.pem())),
+        None => ClientTlsConfig::new().with_enabled_roots(),
+    };
+    exporter.with_tls_config(match identity {
+        Some(own) => trusting.identity(Identity::from_pem(&own.certificate, &*own.key)),
+        None => trusting,
+    })
 }
 
 impl Drop for Telemetry {

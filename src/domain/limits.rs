@@ -74,6 +74,10 @@ pub const CREDENTIAL_HEADERS: usize = 8;
 /// Proxies before a gateway that are believed about whom they were called by.
 pub const TRUSTED_HOPS: u8 = 8;
 
+/// How often the TLS files are looked at; a new certificate is in use after the second look that sees it.
+pub const TLS_LOOK: Duration = Duration::from_secs(2);
+/// Bytes of a file of certificates, or of a private key.
+pub const TLS_FILE_BYTES: u64 = 1 << 20;
 /// Names of one client certificate: a SPIFFE ID, and DNS names.
 pub const PEER_NAMES: usize = 16;
 /// Bytes of a name of a client certificate (SPIFFE-ID, 2.3).
@@ -123,7 +127,7 @@ pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 pub const CONNECTIONS: usize = 10_000;
 /// Connections from one address.
 pub const CONNECTIONS_PER_PEER: usize = 2_000;
-/// Time a new connection has to send the whole HTTP/2 preface.
+/// Time a new connection has for its TLS handshake and to send the whole HTTP/2 preface.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A connection without a call for this long is asked to leave.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(600);

@@ -43,8 +43,10 @@ impl PeerName {
         }
         match strip_prefix_in_any_case(text, DNS) {
             Some(name) => DnsName::parse(name).map(Self::Dns),
-            None => Err("must be a SPIFFE ID, as spiffe://example.com/billing, or a DNS name, as dns:billing.example.com"
-                .to_owned()),
+            None => {
+                Err("must be a SPIFFE ID, as spiffe://example.com/billing, or a DNS name, as dns:billing.example.com"
+                    .to_owned())
+            }
         }
     }
 
@@ -71,8 +73,10 @@ impl SpiffeId {
         }
         let rest = strip_prefix_in_any_case(uri, SPIFFE).ok_or_else(shape)?;
         let Some((domain, path)) = rest.split_once('/') else {
-            return Err("names a whole trust domain; write the path of a workload behind it, as spiffe://example.com/billing"
-                .to_owned());
+            return Err(
+                "names a whole trust domain; write the path of a workload behind it, as spiffe://example.com/billing"
+                    .to_owned(),
+            );
         };
         let is_word = |text: &str| {
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
@@ -89,11 +93,15 @@ impl DnsName {
     /// Reads a DNS name without `dns:` before it, and makes it lower case (RFC 4343).
     fn parse(name: &str) -> Result<Self, String> {
         if name.starts_with("*.") {
-            return Err("is a wildcard, which stands for no one; write a whole DNS name, as dns:billing.example.com".to_owned());
+            return Err(
+                "is a wildcard, which stands for no one; write a whole DNS name, as dns:billing.example.com".to_owned()
+            );
         }
         if name.len() > limits::DNS_NAME_BYTES || !is_host_name(name) {
-            return Err("is not a DNS name, as dns:billing.example.com: letters, digits and inner hyphens between dots"
-                .to_owned());
+            return Err(
+                "is not a DNS name, as dns:billing.example.com: letters, digits and inner hyphens between dots"
+                    .to_owned(),
+            );
         }
         Ok(Self(format!("{DNS}{}", name.to_ascii_lowercase()).into()))
     }

@@ -1,7 +1,6 @@
 //! One connection: its first bytes, the bounds that tonic's own server leaves open (reliability.md R30–R32), and its end.
 
 use std::convert::Infallible;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,53 +12,85 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
 use crate::domain::{limits, peer_name::PeerNames};
+use crate::tls::{self, Port, Tls};
 
 use super::{
     caller::{Peer, PeerAddress},
     fast_lane::{self, Answer, FastCall, FastLane},
     layers::{self, Services},
+    preface::{self, WithPreface},
 };
-
-/// What every HTTP/2 client sends first (RFC 9113, 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const TO_HTTP_1: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\nupgrade: h2c\r\ncontent-length: 43\r\nconnection: close\r\n\r\nThis port speaks gRPC; try it with grpcurl.";
 
 /// A connection that was accepted.
 pub(super) struct Connection<S> {
     pub(super) peer: SocketAddr,
     pub(super) services: Arc<Services<S>>,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) stop: CancellationToken,
 }
 
 impl<S: FastLane> Connection<S> {
     /// Serves it to its end.
-    pub(super) async fn run(self, mut stream: TcpStream) {
-        let hello = timeout(limits::HANDSHAKE, read_preface(&mut stream));
-        match self.stop.run_until_cancelled(hello).await {
-            Some(Ok(Ok(true))) => {}
-            Some(Ok(Ok(false))) => {
-                // The peer may be gone already; there is nobody to tell then.
-                let _ = timeout(limits::HANDSHAKE, stream.write_all(TO_HTTP_1)).await;
-                return;
-            }
-            Some(Ok(Err(_)) | Err(_)) | None => return,
-        }
+    pub(super) async fn run(self, stream: TcpStream) {
+        // Each message goes out at once, those of a handshake too.
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let (read, write) = stream.into_split();
-        let read = std::io::Cursor::new(PREFACE).chain(read);
-        self.speak(tokio::io::join(read, write), None).await;
+        let deadline = Instant::now() + limits::HANDSHAKE;
+        match self.tls.clone() {
+            None => self.greet(stream, None, deadline).await,
+            Some(tls) => self.encrypt(stream, &tls, deadline).await,
+        }
     }
 
-    async fn speak(self, io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, names: Option<PeerNames>) {
+    /// Changes to TLS, or tells whoever speaks in the clear to.
+    async fn encrypt(self, mut stream: TcpStream, tls: &Tls, deadline: Instant) {
+        let beginning = timeout_at(deadline, tls::begins(&stream));
+        match self.stop.run_until_cancelled(beginning).await {
+            Some(Ok(Ok(true))) => {}
+            Some(Ok(Ok(false))) => return send_to_tls(&mut stream, deadline).await,
+            Some(Ok(Err(_)) | Err(_)) | None => return,
+        }
+        let shaking_hands = timeout_at(deadline, tls.accept(stream, Port::Grpc));
+        let agreed = self.stop.run_until_cancelled(shaking_hands).await;
+        match agreed {
+            Some(Ok(Ok(stream))) => {
+                let names = tls::peer_names(&stream);
+                self.greet(stream, names, deadline).await;
+            }
+            Some(Ok(Err(error))) => tracing::debug!(peer = %self.peer, %error, "no TLS could be agreed on"),
+            Some(Err(_)) | None => {}
+        }
+    }
+
+    /// Reads what HTTP/2 clients send first, and goes on from there.
+    async fn greet<T: AsyncRead + AsyncWrite + Unpin>(
+        self,
+        mut stream: T,
+        names: Option<PeerNames>,
+        deadline: Instant,
+    ) {
+        let hello = timeout_at(deadline, preface::read(&mut stream));
+        let greeted = self.stop.run_until_cancelled(hello).await;
+        match greeted {
+            Some(Ok(Ok(true))) => self.speak(WithPreface::again(stream), names).await,
+            Some(Ok(Ok(false))) => {
+                let last_words = preface::say_and_close(stream, preface::USE_HTTP_2);
+                // Nobody waits longer for somebody who doesn't read.
+                let _ = timeout(limits::HANDSHAKE, last_words).await;
+            }
+            Some(Ok(Err(_)) | Err(_)) | None => {}
+        }
+    }
+
+    async fn speak(self, io: impl AsyncRead + AsyncWrite + Unpin, names: Option<PeerNames>) {
         let activity = Arc::new(Activity::default());
         let (peer, stop) = (self.peer, self.stop.clone());
         let service = {
@@ -95,6 +126,17 @@ impl<S: FastLane> Connection<S> {
     }
 }
 
+/// Tells a client in the clear, in its own protocol, that TLS is spoken here.
+async fn send_to_tls(stream: &mut TcpStream, deadline: Instant) {
+    let telling = async {
+        let last_words = if preface::read(stream).await? { preface::GO_AWAY_USE_TLS } else { preface::USE_TLS };
+        preface::say_and_close(stream, last_words).await;
+        Ok::<_, std::io::Error>(())
+    };
+    // It is told, or it is gone.
+    let _ = timeout_at(deadline, telling).await;
+}
+
 /// Answers a request.
 fn answer<S: FastLane>(
     services: &Arc<Services<S>>,
@@ -117,23 +159,6 @@ fn answer<S: FastLane>(
     }
     let routed = layers::route(Arc::clone(services), request);
     routed.map(|answer| Ok(answer.map(|body| Answer::Other(busy.until_sent(body))))).boxed()
-}
-
-/// Reads what the peer says first; `false` at the first byte that no HTTP/2 client sends.
-async fn read_preface(stream: &mut TcpStream) -> std::io::Result<bool> {
-    let mut start = [0; PREFACE.len()];
-    let mut length = 0;
-    while length < start.len() {
-        let read = stream.read(&mut start[length..]).await?;
-        if read == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        length += read;
-        if !PREFACE.starts_with(&start[..length]) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn settings() -> http2::Builder<TokioExecutor> {

@@ -14,6 +14,7 @@ pub mod layers;
 mod methods;
 pub mod notifications;
 mod places;
+mod preface;
 pub mod server;
 pub mod service_users;
 pub mod status;

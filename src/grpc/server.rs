@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::limits;
+use crate::tls::Tls;
 
 use super::fast_lane::FastLane;
 use super::layers::Services;
@@ -23,10 +24,16 @@ use super::workers::{Accepted, Workers};
 /// How long to rest when the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections until `stop`, then lets running calls end, for [`limits::DRAIN`] at most.
-pub async fn serve<S: FastLane>(listener: TcpListener, services: Services<S>, stop: CancellationToken) {
+/// Accepts connections until `stop`, then lets running calls end, for [`limits::DRAIN`] at most. With `tls`, nothing is said in
+/// the clear; each handshake is on the core that serves the connection.
+pub async fn serve<S: FastLane>(
+    listener: TcpListener,
+    services: Services<S>,
+    tls: Option<Arc<Tls>>,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Places::default());
-    let workers = Workers::start(&services, &stop);
+    let workers = Workers::start(&services, tls.as_ref(), &stop);
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((stream, peer)) => hand_over(stream.into_std(), peer, &places, &workers),
