@@ -63,6 +63,7 @@ mod table_verdicts;
 mod telemetry;
 mod tenant_calendar;
 mod test_ground;
+mod tls;
 mod transport;
 mod user_groups;
 mod verdicts;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub mod app;
+pub mod certificates;
 pub mod clients;
 pub mod cluster;
 pub mod engine;
