@@ -46,8 +46,8 @@
 //! ## Walk: CreateKey
 //!
 //! [`grpc::server`] takes the connection, [`tls`] encrypts it when there is a certificate, [`grpc::layers`] gives the call a request id, a span and a deadline,
-//! [`grpc::caller::Gate::admit`] turns the credential into a caller through the same verdict as any key, and asks for the
-//! right. [`grpc::convert::keys::create`] parses every field or names every wrong one. [`authority::Authority::create_key`]
+//! [`grpc::caller::Gate::admit`] turns the credential into a caller, a key through the same verdict as any, a certificate by the
+//! name in it that is mapped to a service user ([`verify::identities`]), and asks for the right. [`grpc::convert::keys::create`] parses every field or names every wrong one. [`authority::Authority::create_key`]
 //! checks that nothing is handed out which the caller hasn't got, makes id and secret, and starts the change in a task of its
 //! own: [`store::Store::write`] (turn, transaction, revision), the owner must exist, [`store::Write::free_slot`] or
 //! KEY_LIMIT_REACHED, insert, audit event, commit. Then the change waits until this replica's mirror has it, and answers with

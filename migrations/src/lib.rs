@@ -12,6 +12,7 @@ mod m20261121_000003_replicas;
 mod m20261122_000004_key_groups;
 mod m20261122_000005_policies;
 mod m20261122_000006_retrievable_keys;
+mod m20261122_000007_certificate_identities;
 
 use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager, async_trait};
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000004_key_groups::Migration),
             Box::new(m20261122_000005_policies::Migration),
             Box::new(m20261122_000006_retrievable_keys::Migration),
+            Box::new(m20261122_000007_certificate_identities::Migration),
         ]
     }
 }

@@ -52,7 +52,7 @@ impl Authority {
         let id = KeyId::from_random(random::bytes()?);
         let secret = Secret::generate(id, random::fill)?;
         let name = KeyName { owner, id };
-        let key = Key::create(name, new, Some(call.caller.key.clone()), call.now)?;
+        let key = Key::create(name, new, Some(call.caller.credential.actor()), call.now)?;
         call.caller.require_no_wider(&key)?;
         let created = Created { key, secret };
         let authority = self.clone();

@@ -34,6 +34,10 @@ pub const SCOPE_SEGMENTS: usize = 8;
 pub const SCOPE_SEGMENT_CHARACTERS: usize = 32;
 /// Networks of one key.
 pub const NETWORKS: usize = 64;
+/// Names in client certificates that are mapped to one service user.
+pub const CERTIFICATE_IDENTITIES: usize = 8;
+/// Names in client certificates that a replica remembers to have been taken away from their service users.
+pub const TAKEN_IDENTITIES: usize = 10_000;
 /// Paths of one update mask.
 pub const MASK_PATHS: usize = 16;
 

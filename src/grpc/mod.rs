@@ -15,6 +15,7 @@ mod methods;
 pub mod notifications;
 mod places;
 mod preface;
+pub mod recognised;
 pub mod server;
 pub mod service_users;
 pub mod status;

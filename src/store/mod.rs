@@ -7,6 +7,7 @@
 //! adds to [`Store`] and [`Write`].
 
 mod audit;
+mod certificate_identities;
 mod connect;
 mod deliveries;
 mod entity;

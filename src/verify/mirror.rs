@@ -17,10 +17,13 @@ use crate::domain::{
     ends::RememberedEnds,
     ids::{KeyId, ServiceUserName, TenantId},
     owner::{ServiceUser, VerifiableTenant},
+    peer_name::PeerName,
     pepper::Peppers,
     verifiable_key::VerifiableKey,
 };
 
+use super::NoVerdict;
+use super::identities::{Certified, Identities};
 use super::owners::{OwnerRow, OwnerStanding, Owners};
 use super::record::Record;
 use super::revocation::{Cause, KeyFacts, Revocation, Subject};
@@ -38,6 +41,8 @@ pub struct Mirror {
     /// Keys whose newest row can't be understood. None of them is in a part, or it is about to leave.
     unreadable: RwLock<HashMap<KeyId, Revision>>,
     owners: Mutex<Owners>,
+    /// Locked before the owners.
+    identities: RwLock<Identities>,
 }
 
 /// On a cache line of its own, so that two cores at work in two parts don't disturb each other.
@@ -74,6 +79,7 @@ impl Mirror {
             parts: (0..PARTS).map(|_| Part::default()).collect(),
             unreadable: RwLock::default(),
             owners: Mutex::default(),
+            identities: RwLock::default(),
         }
     }
 
@@ -92,6 +98,11 @@ impl Mirror {
         } else {
             LookUp::Found(found)
         }
+    }
+
+    /// Looks the names of a client certificate up. Names and owners are seen as they were at one moment, as a key is.
+    pub fn certify(&self, names: &[PeerName]) -> Result<Certified, NoVerdict> {
+        self.identities.read().certify(names)
     }
 
     /// Where a key is, or would be: for [`prefetch`](Self::prefetch) and [`peek`](Self::peek).
@@ -157,8 +168,18 @@ impl Mirror {
         self.unreadable.read().get(&id).is_some_and(|spoiled| *spoiled >= revision)
     }
 
-    /// Takes in a service user. Answers what an earlier VALID may be wrong for.
+    /// Takes in a service user with its names in certificates. Answers what an earlier VALID may be wrong for.
     pub fn put_service_user(&self, row: &ServiceUser) -> Option<Revocation> {
+        // As one, or a name that comes with the row would for a moment be what its owner was before it.
+        let mut identities = self.identities.write();
+        let owner = {
+            let mut owners = self.owners.lock();
+            if owners.service_user_revision(&row.name) >= row.revision {
+                return None;
+            }
+            owners.service_user(&row.name)
+        };
+        identities.put(&owner, &row.identities, row.revision);
         self.put_service_user_row(&row.name, row.revision, Some((row.state, row.delete_time)))
     }
 
@@ -211,6 +232,7 @@ impl Mirror {
     /// Gives its place to `fresh`, which was made by [`successor`](Self::successor). At every moment each key is there as
     /// one of the two knows it.
     pub fn replace_with(&self, fresh: Self) {
+        self.identities.write().replace_with(fresh.identities.into_inner());
         *self.owners.lock() = fresh.owners.into_inner();
         for (part, fresh) in self.parts.iter().zip(fresh.parts) {
             let old = std::mem::replace(&mut *part.0.write(), fresh.0.into_inner());
@@ -225,7 +247,8 @@ impl Mirror {
     pub fn remembered_ends(&self, now: Time) -> RememberedEnds {
         let of_key = |record: &Record| Some((record.name(), record.end(now)?));
         let in_part = |part: &Part| part.0.read().iter().filter_map(of_key).collect::<Vec<_>>();
-        RememberedEnds { keys: self.parts.iter().flat_map(in_part).collect(), ..self.owners.lock().ends() }
+        let (keys, identities) = (self.parts.iter().flat_map(in_part).collect(), self.identities.read().taken());
+        RememberedEnds { keys, identities, ..self.owners.lock().ends() }
     }
 
     /// Keys in memory.

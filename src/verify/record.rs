@@ -257,13 +257,6 @@ impl Record {
         KeyFacts::of(new).revokes(&old)
     }
 
-    /// The id of the tenant whose keys Verify may tell this caller about; `None` = any.
-    #[must_use]
-    pub fn verifiable_tenant(&self) -> Option<&str> {
-        let tenant = self.owner().tenant().id();
-        (!tenant.is_system()).then_some(tenant.as_str())
-    }
-
     /// Its full name.
     #[must_use]
     pub fn name(&self) -> KeyName {

@@ -5,6 +5,7 @@ pub mod check;
 pub mod credential_file;
 pub mod decision;
 pub mod fields;
+pub mod identities;
 pub mod key_groups;
 pub mod keys;
 pub mod notifications;
