@@ -10,6 +10,8 @@ mod harness;
 
 mod architecture;
 mod bad_input;
+mod certificate_callers;
+mod certificate_identities;
 mod chart;
 mod client_cache;
 mod client_layer;

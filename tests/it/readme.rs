@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{
+    certificates::{Authority, Wanted},
     engine::{skip, tool},
     process::{bare_command, run},
 };
@@ -329,6 +330,34 @@ async fn a_retrievable_key_is_revealed_as_the_readme_shows() {
     all.append(&mut steps);
     let printed = terminal.type_in(&all).await;
     let (step, printed) = (all.last().expect("a step"), printed.last().expect("its output"));
+    assert_eq!(masked(printed), masked(step.output.as_deref().expect("shown")), "it printed\n{printed}");
+}
+
+#[tokio::test]
+async fn a_certificate_calls_as_the_readme_shows() {
+    let files = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new("README");
+    authority.sign(&Wanted::server(&["127.0.0.1"])).write(files.path(), "server");
+    std::fs::write(files.path().join("ca.crt"), &authority.pem).expect("written");
+    let file = |name: &str| files.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (certificate, key, ca) = (file("server.crt"), file("server.key"), file("ca.crt"));
+    let settings = [
+        ("CLAVIGER_TLS_CERTIFICATE_FILE", certificate.as_str()),
+        ("CLAVIGER_TLS_KEY_FILE", key.as_str()),
+        ("CLAVIGER_TLS_CLIENT_CA_FILE", ca.as_str()),
+    ];
+    let Some(terminal) = Terminal::open_with(&settings).await else { return };
+    let gateway = authority.sign(&Wanted::client(&["spiffe://example.org/gateway"], &[]));
+    let held = [("ca.pem", &authority.pem), ("gateway.pem", &gateway.certificate), ("gateway-key.pem", &gateway.key)];
+    for (name, pem) in held {
+        std::fs::write(terminal.folder.path().join(name), pem).expect("written");
+    }
+    let mut steps = walk("60 seconds").split_off(1);
+    steps.extend(walk("Rights"));
+    steps.iter_mut().for_each(|step| step.commands = step.commands.replace("-plaintext", "-cacert ca.pem"));
+    steps.extend(walk("Callers by certificate"));
+    let printed = terminal.type_in(&steps).await;
+    let (step, printed) = (steps.last().expect("a step"), printed.last().expect("its output"));
     assert_eq!(masked(printed), masked(step.output.as_deref().expect("shown")), "it printed\n{printed}");
 }
 
