@@ -1,12 +1,14 @@
 //! Wiring: what is started in which order, and stopped in which.
 
 mod installation;
+mod observed;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_cron_scheduler::JobSchedulerError;
@@ -24,10 +26,11 @@ use crate::clock::Clock;
 use crate::config::{MailSettings, Settings};
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::domain::{audit::event_id, ids::TenantId, limits, pepper::Peppers, unsubscribe::Links};
-use crate::grpc::convert::check::Reading;
+use crate::grpc::{convert::check::Reading, durations::Durations};
 use crate::metrics::{Metrics, MetricsError};
 use crate::notify::{PostOffice, PostOfficeError, Warnings};
 use crate::store::{Store, StoreError};
+use crate::telemetry::{self, TelemetryError};
 use crate::verify::{
     Verifier,
     mirror::Mirror,
@@ -90,6 +93,9 @@ pub enum AppError {
     /// The metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Exporting them.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// Mails.
     #[error("mails can't be sent as the settings say: {0}")]
     PostOffice(#[from] PostOfficeError),
@@ -126,6 +132,7 @@ pub struct Running {
     /// Ends when this replica is no longer listed.
     listed: JoinHandle<()>,
     scheduler: tokio_cron_scheduler::JobScheduler,
+    metrics: Arc<Metrics>,
 }
 
 /// Starts everything; answers when Verify can be answered.
@@ -135,10 +142,13 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let installation = installation::open(settings, &clock).await?;
     let (stop_serving, stop_everything) = (CancellationToken::new(), CancellationToken::new());
     let (store, peppers) = (installation.store, Arc::new(installation.peppers));
-    let (metrics, links) = (Arc::new(Metrics::new()?), Arc::new(Links::new(&peppers)));
+    let metrics = Arc::new(Metrics::of(telemetry::meters(settings.exports)?)?);
+    let links = Arc::new(Links::new(&peppers));
 
-    let tally = Arc::new(Tally::default());
+    let (tally, durations) = (Arc::new(Tally::default()), Arc::new(Durations::default()));
     tally.show(&metrics);
+    durations.show(&metrics);
+    in_background(&stop_everything, Arc::clone(&durations).run());
     let own = replicas::name_this_process()?;
     let (changes, runs) = (TaskTracker::new(), TaskTracker::new());
     let authority = Authority::new(
@@ -152,7 +162,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let (mirror, refresher) = loaded_mirror(&store, &peppers, &clock, &metrics, &authority, &stop_everything).await;
     let bound = settings.staleness_bound;
     let listed = replicas::join(&store, own, refresher.clone(), bound, stop_everything.clone()).await;
-    replicas::observe(&metrics, &store, refresher.clone());
+    observed::show(&metrics, &store, &mirror, &refresher, &clock);
     let rehash = Arc::new(RehashQueue::new(Arc::clone(&peppers), &store.pepper_registrations().await?));
     let usage = Arc::new(Usage::new(store.clone(), clock.clone()));
     let verifier = Arc::new(Verifier::new(
@@ -188,6 +198,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         &verifier,
         &refresher,
         &tally,
+        &durations,
         &authority,
         &warnings,
         &clock,
@@ -197,7 +208,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         Arc::new(reading),
     )?;
     let serving = tokio::spawn(grpc::server::serve(listener, services, stop_serving.clone()));
-    let http_routes = http::routes(verifier, authority.clone(), metrics, links);
+    let http_routes = http::routes(verifier, authority.clone(), Arc::clone(&metrics), links);
     let serving_http = tokio::spawn(http::server::serve(http_listener, http_routes, stop_serving.clone()));
     let (folder, first_start) = (installation.folder, installation.first_start);
     Ok(Running {
@@ -219,6 +230,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         runs,
         listed,
         scheduler,
+        metrics,
     })
 }
 
@@ -315,7 +327,19 @@ impl Running {
         if timeout(LAST_WORDS, leave).await.is_err() {
             tracing::warn!("the database could not be left in time");
         }
+        export_a_last_time(self.metrics).await;
     }
+}
+
+/// On a thread of its own, which nobody waits for longer than said: exporting blocks.
+async fn export_a_last_time(metrics: Arc<Metrics>) {
+    let (done, exported) = oneshot::channel();
+    std::thread::spawn(move || {
+        metrics.close();
+        // Nobody waits any more when it took too long.
+        let _ = done.send(());
+    });
+    let _ = timeout(limits::LAST_EXPORT, exported).await;
 }
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {

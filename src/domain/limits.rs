@@ -124,6 +124,8 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long calls may take to end after SIGTERM.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// How long the end waits for the last export of spans, and for that of metrics.
+pub const LAST_EXPORT: Duration = Duration::from_secs(2);
 
 /// Changes waiting for their turn in this process; one more is OVERLOADED.
 pub const WAITING_WRITERS: usize = 2_048;

@@ -78,7 +78,7 @@ impl<S: FastLane> Connection<S> {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        tracing::debug!(%peer, %error, "a connection broke");
+                        tracing::debug!(%error, "a connection broke");
                     }
                     return;
                 }

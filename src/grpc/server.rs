@@ -47,7 +47,7 @@ pub async fn serve<S: FastLane>(listener: TcpListener, services: Services<S>, st
 
 fn hand_over(stream: std::io::Result<std::net::TcpStream>, peer: SocketAddr, places: &Arc<Places>, workers: &Workers) {
     let Some(place) = Place::take(places, peer.ip()) else {
-        tracing::debug!(%peer, "too many connections; one more was refused");
+        tracing::debug!("too many connections; one more was refused");
         return;
     };
     match stream {

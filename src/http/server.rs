@@ -1,7 +1,6 @@
 //! HTTP/1.1 connections: so many at once, each with bounds on what it sends, how long it takes and how old it gets.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +32,7 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
     let connections = TaskTracker::new();
     let accept = async || (Arc::clone(&places).acquire_owned().await, listener.accept().await);
     while let Some((place, accepted)) = stop.run_until_cancelled(accept()).await {
-        let (stream, peer) = match accepted {
+        let (stream, _) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // One bad connection, or no descriptor left: neither may end the service.
@@ -44,7 +43,7 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
         };
         let (routes, stop) = (routes.clone(), stop.clone());
         connections.spawn(async move {
-            speak(stream, peer, routes, stop).await;
+            speak(stream, routes, stop).await;
             drop(place);
         });
     }
@@ -55,7 +54,7 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
     }
 }
 
-async fn speak(stream: TcpStream, peer: SocketAddr, routes: Router, stop: CancellationToken) {
+async fn speak(stream: TcpStream, routes: Router, stop: CancellationToken) {
     let service = service_fn(move |request| answer(routes.clone(), request));
     let mut connection = pin!(settings().serve_connection(TokioIo::new(stream), service));
     let mut leaving = pin!(timeout(limits::HTTP_CONNECTION_LIFE, stop.cancelled()));
@@ -67,7 +66,7 @@ async fn speak(stream: TcpStream, peer: SocketAddr, routes: Router, stop: Cancel
         }
     };
     if let Ok(Err(error)) = ended {
-        tracing::debug!(%peer, %error, "an HTTP connection broke");
+        tracing::debug!(%error, "an HTTP connection broke");
     }
 }
 

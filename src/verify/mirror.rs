@@ -21,6 +21,7 @@ use crate::domain::{
     verifiable_key::VerifiableKey,
 };
 
+use super::census::Census;
 use super::owners::{OwnerRow, OwnerStanding, Owners};
 use super::record::Record;
 use super::revocation::{Cause, KeyFacts, Revocation, Subject};
@@ -38,6 +39,7 @@ pub struct Mirror {
     /// Keys whose newest row can't be understood. None of them is in a part, or it is about to leave.
     unreadable: RwLock<HashMap<KeyId, Revision>>,
     owners: Mutex<Owners>,
+    census: Census,
 }
 
 /// On a cache line of its own, so that two cores at work in two parts don't disturb each other.
@@ -74,6 +76,7 @@ impl Mirror {
             parts: (0..PARTS).map(|_| Part::default()).collect(),
             unreadable: RwLock::default(),
             owners: Mutex::default(),
+            census: Census::default(),
         }
     }
 
@@ -128,10 +131,13 @@ impl Mirror {
             Some(old) if old.revision() >= key.revision => return None,
             Some(old) => {
                 let new = Record::pack(key, pepper, owner, old.last_use().carried_over());
+                self.census.leave(old);
+                self.census.arrive(&new);
                 std::mem::replace(old, new).revoked_by(key)
             }
             None => {
                 let new = Record::pack(key, pepper, owner, LastUse::default());
+                self.census.arrive(&new);
                 part.insert(hash, new);
                 KeyFacts::of(key).revokes_unseen(key.is_edited)
             }
@@ -218,6 +224,7 @@ impl Mirror {
             drop(old);
         }
         *self.unreadable.write() = fresh.unreadable.into_inner();
+        self.census.replace_with(fresh.census);
     }
 
     /// What it knows not to verify at `now`.
@@ -240,6 +247,28 @@ impl Mirror {
         self.len() == 0
     }
 
+    /// How many keys are in memory: by the pepper's id and the state's name.
+    pub fn census(&self) -> impl Iterator<Item = (String, &'static str, u64)> {
+        let stored = self.peppers.all().zip(0..).flat_map(|(pepper, place)| {
+            let id = pepper.id().as_str();
+            self.census.keys(place).map(move |(state, keys)| (id.to_owned(), state.as_str(), keys))
+        });
+        let unreadable = self.unreadable.read().len() as u64;
+        stored.chain(std::iter::once((String::new(), "unreadable", unreadable)))
+    }
+
+    /// Memory of the keys and of the table that finds them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.census.bytes() + self.parts.iter().map(|part| part.0.read().bytes()).sum::<u64>()
+    }
+
+    /// When the first of the enabled root keys expires; `None` = none of them does.
+    #[must_use]
+    pub fn first_root_key_end(&self) -> Option<Time> {
+        self.census.first_root_key_end()
+    }
+
     fn put_service_user_row(&self, name: &ServiceUserName, revision: Revision, row: OwnerRow) -> Option<Revocation> {
         let cause = self.owners.lock().put_service_user(name, revision, row)?;
         Some(Revocation { revision, subject: Subject::ServiceUser(name.clone()), cause })
@@ -260,7 +289,10 @@ impl Mirror {
     fn remove(&self, id: KeyId) {
         let bytes = id.to_bytes();
         let hash = self.hash(bytes);
-        self.part(hash).write().remove(hash, |record| record.is_of(bytes));
+        let removed = self.part(hash).write().remove(hash, |record| record.is_of(bytes));
+        if let Some(record) = removed {
+            self.census.leave(&record);
+        }
     }
 
     fn hash(&self, id: [u8; 16]) -> u64 {

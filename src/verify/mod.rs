@@ -4,11 +4,13 @@
 //! that started after the call arrived, and is then judged again: so a key just made on another replica verifies at once,
 //! and UNKNOWN is never a guess. Keys in memory answer while the store is away, up to the bound of staleness.
 
+pub mod census;
 pub mod freshness;
 mod history;
 mod intake;
 pub mod lookahead;
 pub mod mirror;
+pub mod observe;
 pub mod owners;
 pub mod position;
 pub mod recogniser;

@@ -22,7 +22,8 @@ const TABLES: [&str; 5] = ["tenant", "service_user", "api_key", "audit_event", "
 /// Noticing takes a second, ending again and loading take their time on a busy machine.
 const HEALED: Duration = Duration::from_secs(20);
 
-async fn save(database: &DatabaseConnection) -> i64 {
+/// Copies the tables; answers the revision.
+pub async fn save(database: &DatabaseConnection) -> i64 {
     for table in TABLES {
         database
             .execute_unprepared(&format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}"))
@@ -33,7 +34,7 @@ async fn save(database: &DatabaseConnection) -> i64 {
 }
 
 /// Puts the tables back to what was saved, and writes on `further` times.
-async fn lose_writes(database: &DatabaseConnection, revision: i64, further: usize) {
+pub async fn lose_writes(database: &DatabaseConnection, revision: i64, further: usize) {
     let mut script = vec!["DELETE FROM revision_token".to_owned()];
     script.push(format!("UPDATE revision SET value = {revision}"));
     script.extend(TABLES.iter().rev().map(|table| format!("DELETE FROM {table}")));

@@ -47,6 +47,7 @@ mod pgbouncer;
 mod policies;
 mod postgres_wire;
 mod products;
+mod prometheus;
 mod raw;
 mod readme;
 mod replica_table;

@@ -11,6 +11,7 @@ pub mod notifications;
 pub mod owners;
 pub mod policy;
 pub mod time;
+pub mod trace_context;
 pub mod user_groups;
 pub mod verification;
 pub mod wire;

@@ -48,6 +48,7 @@ pub const HOUSE: [Room; 19] = [
             "notify",
             "proto",
             "telemetry",
+            "metrics",
             "store::DeliveryFilter",
             "store::KeyFilter",
             "store::KeyStateFilter",
@@ -64,7 +65,11 @@ pub const HOUSE: [Room; 19] = [
         uses: &["tokio", "tokio_cron_scheduler"],
     },
     Room { name: "replicas", knows: &["domain", "store", "verify", "metrics"], uses: &["tokio"] },
-    Room { name: "telemetry", knows: &["config", "proto"], uses: &["tonic", "opentelemetry", "tracing_subscriber"] },
+    Room {
+        name: "telemetry",
+        knows: &["config", "domain", "metrics", "proto"],
+        uses: &["tonic", "opentelemetry", "tracing_subscriber"],
+    },
     Room {
         name: "app",
         knows: &[
@@ -78,6 +83,7 @@ pub const HOUSE: [Room; 19] = [
             "metrics",
             "jobs",
             "replicas",
+            "telemetry",
             "config",
             "data_folder",
         ],

@@ -17,6 +17,8 @@ const START: Duration = Duration::from_secs(60);
 pub struct Process {
     pub child: Child,
     pub address: SocketAddr,
+    /// Of the HTTP port.
+    pub http_address: SocketAddr,
     /// What it said on standard output up to the address, and goes on to say.
     pub greeting: String,
 }
@@ -59,9 +61,12 @@ impl Process {
         let Some(first) = first else { panic!("it ended: {:?}", child.wait().await) };
         let address = first.trim_start_matches("Claviger serves gRPC on ").trim_end_matches('.');
         let address = address.parse().unwrap_or_else(|_| panic!("no address in {first:?}"));
+        let second = timeout(START, lines.next_line()).await.expect("it goes on").expect("UTF-8").expect("a line");
+        let (_, http_address) = second.trim_end_matches('.').rsplit_once("//").expect("a URL");
+        let http_address = http_address.parse().unwrap_or_else(|_| panic!("no address in {second:?}"));
         // The rest of the greeting is read away, so that the pipe never fills.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, address, greeting: first }
+        Self { child, address, http_address, greeting: first }
     }
 
     /// A caller with this credential.
