@@ -130,7 +130,7 @@ async fn verify(root: &mut Client, secret: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_alert_fires_when_it_happens_and_every_panel_shows_something() {
     let (store, replicas, ahead, mails) = tokio::join!(store(), replicas(), ahead(), mails());
-    let (Some(mut store), Some((_replicas, mut running)), Some((ahead, ..)), Some(mut mails)) =
+    let (Some(mut store), Some((_replicas, mut running)), Some((ahead, _place, _time)), Some(mut mails)) =
         (store, replicas, ahead, mails)
     else {
         return;
