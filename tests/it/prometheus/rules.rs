@@ -31,7 +31,7 @@ fn every_alert_has_a_test_in_which_it_fires_and_says_what_to_do() {
         assert!(rules.contains(&runbook), "{alert}: {runbook}");
         let played: Vec<&str> = tests.split(&format!("alertname: {alert}\n")).skip(1).collect();
         let fires = |test: &&str| test.trim_start().starts_with("exp_alerts:");
-        assert!(played.iter().any(|test| fires(test)), "{alert} fires in no test of {TESTS}");
+        assert!(played.iter().any(fires), "{alert} fires in no test of {TESTS}");
         assert!(tests.contains(&format!("alertname: {alert} }}")), "{alert} is quiet in no test of {TESTS}");
     }
     for kind in ["summary:", "description: >-", "severity:", "runbook_url:"] {
