@@ -42,7 +42,7 @@ use crate::{grpc, http, jobs, random, replicas};
 pub use crate::authority::root_key::generate as generate_root_key;
 pub use crate::grpc::DESCRIPTORS;
 pub use crate::grpc::health::check as healthcheck;
-pub use installation::{add_root_key, migrate, rewrap, target};
+pub use installation::{add_root_key, kept_root_key, migrate, rewrap, target};
 
 /// How long the scheduler and the last bookkeeping may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(3);

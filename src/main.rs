@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::net::lookup_host;
 use tokio::signal::unix::{SignalKind, signal};
 
 use claviger::app::{self, AppError, Running};
@@ -44,16 +45,33 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Box<dyn std::e
             0 => println!("The schema is up to date; nothing was changed."),
             applied => println!("The schema is up to date: {applied} migration(s) applied."),
         },
-        Command::RootKey { offline: true } => println!("{}", app::generate_root_key()?.reveal()),
-        Command::RootKey { offline: false } => {
+        Command::RootKey { offline: true, kept: _ } => println!("{}", app::generate_root_key()?.reveal()),
+        Command::RootKey { offline: false, kept: true } => println!("{}", app::kept_root_key(settings)?.reveal()),
+        Command::RootKey { offline: false, kept: false } => {
             println!("{}", app::add_root_key(settings, &Clock::system()).await?.secret.reveal());
         }
         Command::Rewrap => rewrap(settings).await?,
-        Command::Healthcheck => app::healthcheck(settings.listen).await?,
+        Command::Healthcheck { target } => healthcheck(target, settings).await?,
         Command::Config => print!("{}", settings.effective),
         Command::Descriptors => std::io::stdout().write_all(app::DESCRIPTORS)?,
     }
     Ok(())
+}
+
+/// It serves when one of its addresses does: a name may have some that nobody listens on.
+async fn healthcheck(target: Option<String>, settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let addresses = match target {
+        Some(target) => lookup_host(&target).await.map_err(|error| format!("{target}: {error}"))?.collect(),
+        None => vec![settings.listen],
+    };
+    let mut said = Vec::new();
+    for address in addresses {
+        match app::healthcheck(address).await {
+            Ok(()) => return Ok(()),
+            Err(why) => said.push(why),
+        }
+    }
+    Err(said.join("; ").into())
 }
 
 async fn rewrap(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {

@@ -14,6 +14,7 @@ mod chart;
 mod client_cache;
 mod client_layer;
 mod climbing;
+mod containerfile;
 mod contract;
 mod crash;
 mod credential_files;
