@@ -60,7 +60,7 @@ accepts() {
   same "$snapshots/$name.yaml" "$rendered/$name.snapshot"
   same "$snapshots/$name.notes.txt" "$rendered/$name.notes"
   # What the notes tell people to type is at least a command: indented by three spaces.
-  sed -n 's/^   //p' "$rendered/$name.notes" | bash -n
+  sed -n 's/^   //p' "$rendered/$name.notes" | bash -n || { echo "FAILED: a command in the notes of $name" >&2; return 1; }
   echo "ok: $values lints and renders what $snapshots has"
 }
 

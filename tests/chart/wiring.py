@@ -120,7 +120,7 @@ def ports(by_kind, workload):
         if (asked["port"], asked["scheme"]) != ("http", "HTTPS" if tls else "HTTP"):
             yield f"the {probe} probe asks {asked}"
     for monitor in by_kind.get("ServiceMonitor", []):
-        if [endpoint["scheme"] for endpoint in monitor["spec"]["endpoints"]] != ["https" if tls else "http"]:
+        if [endpoint.get("scheme") for endpoint in monitor["spec"]["endpoints"]] != ["https" if tls else "http"]:
             yield "the ServiceMonitor doesn't speak as the port does"
     for service in by_kind["Service"]:
         for port in service["spec"]["ports"]:

@@ -132,7 +132,7 @@ fn inside(container: &Value, place: &Place, secrets: &Path) -> Command {
         let value = match value.rsplit_once('/') {
             _ if name.ends_with("LISTEN") => "127.0.0.1:0".to_owned(),
             _ if name == "CLAVIGER_DATA" => place.folder.path().display().to_string(),
-            Some(("/secrets" | "/migration", file)) => secrets.join(file).display().to_string(),
+            Some(("/secrets" | "/migration" | "/tls", file)) => secrets.join(file).display().to_string(),
             _ => value.to_owned(),
         };
         command.env(name, value);
