@@ -1,7 +1,9 @@
 //! Claviger's schema, one file per change, for SQLite and PostgreSQL.
 //!
 //! A file that was released never changes; a correction is a new file at the end of the list. A change must run while the
-//! version before it still serves. The SQL is plain text, so that an operator can read what will happen; only the names of
+//! version before it still serves, and that version must be able to start again on it: so it only adds, and what it adds to a
+//! table is nullable or has a default. What takes something away, or demands more of what is there, has `_contract_` in its
+//! name, which older versions refuse; it comes one version after the last one that used what goes. The SQL is plain text, so that an operator can read what will happen; only the names of
 //! types differ between the engines, see [`engine`]. Who applies it, and under which lock, is `claviger::store`'s matter.
 #![forbid(unsafe_code)]
 
@@ -37,6 +39,12 @@ impl MigratorTrait for Migrator {
 #[must_use]
 pub fn known() -> Vec<String> {
     Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
+}
+
+/// Whether a change of this name, known or not, takes something away that an older version may need.
+#[must_use]
+pub fn contracts(name: &str) -> bool {
+    name.contains("_contract_")
 }
 
 /// The names of the changes that the database has. Only reads, so it needs no right to change the schema.

@@ -245,7 +245,7 @@ async fn a_database_from_the_future_is_refused_with_advice(engine: Engine) {
     let Some(place) = engine.place().await else { return };
     start(&place).await.terminate().await;
     let database = database(&place).await;
-    let future = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29990101_000001_future', 0)";
+    let future = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29990101_000001_contract_future', 0)";
     database.execute_unprepared(future).await.expect("a row");
     database.close().await.expect("closed");
     for arguments in [&["serve"][..], &["migrate"], &["root-key"]] {

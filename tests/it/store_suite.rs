@@ -64,7 +64,7 @@ on_both_engines! {
     audit_events_come_newest_first
     deleting_an_owner_deletes_what_it_owns
     rehash_touches_only_rows_under_the_old_pepper
-    a_newer_database_is_refused
+    a_newer_database_is_used_until_something_is_taken_away
 }
 
 async fn every_field_comes_back(database: &Database) {
