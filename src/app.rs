@@ -1,12 +1,13 @@
 //! Wiring: what is started in which order, and stopped in which.
 
+mod copy;
 mod installation;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_cron_scheduler::JobSchedulerError;
@@ -27,7 +28,7 @@ use crate::domain::{audit::event_id, ids::TenantId, limits, pepper::Peppers, uns
 use crate::grpc::convert::check::Reading;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notify::{PostOffice, PostOfficeError, Warnings};
-use crate::store::{Store, StoreError};
+use crate::store::{CopyError, Store, StoreError};
 use crate::verify::{
     Verifier,
     mirror::Mirror,
@@ -42,6 +43,8 @@ use crate::{grpc, http, jobs, random, replicas};
 pub use crate::authority::root_key::generate as generate_root_key;
 pub use crate::grpc::DESCRIPTORS;
 pub use crate::grpc::health::check as healthcheck;
+pub use crate::store::Progress;
+pub use copy::{Moved, copy};
 pub use installation::{add_root_key, migrate, rewrap, target};
 
 /// How long the scheduler and the last bookkeeping may take at the end.
@@ -74,6 +77,14 @@ pub enum AppError {
         /// The one that was registered last.
         id: String,
     },
+    /// A copy failed.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// A copy has nowhere to go.
+    #[error(
+        "CLAVIGER_DATABASE_URL isn't set; it says which PostgreSQL the SQLite file in CLAVIGER_DATA is copied into"
+    )]
+    NoTarget,
     /// There is no KEK to wrap under.
     #[error("CLAVIGER_KEK_FILE isn't set; give the file with the new KEK in its first line, and the old ones below it")]
     NoKek,
@@ -130,8 +141,8 @@ pub struct Running {
 
 /// Starts everything; answers when Verify can be answered.
 pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppError> {
-    let (listener, address) = listen("CLAVIGER_LISTEN", settings.listen).await?;
-    let (http_listener, http_address) = listen("CLAVIGER_HTTP_LISTEN", settings.http_listen).await?;
+    let (port, address) = reserve("CLAVIGER_LISTEN", settings.listen)?;
+    let (http_port, http_address) = reserve("CLAVIGER_HTTP_LISTEN", settings.http_listen)?;
     let installation = installation::open(settings, &clock).await?;
     let (stop_serving, stop_everything) = (CancellationToken::new(), CancellationToken::new());
     let (store, peppers) = (installation.store, Arc::new(installation.peppers));
@@ -196,6 +207,8 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         host,
         Arc::new(reading),
     )?;
+    let listener = listen("CLAVIGER_LISTEN", port, address)?;
+    let http_listener = listen("CLAVIGER_HTTP_LISTEN", http_port, http_address)?;
     let serving = tokio::spawn(grpc::server::serve(listener, services, stop_serving.clone()));
     let http_routes = http::routes(verifier, authority.clone(), metrics, links);
     let serving_http = tokio::spawn(http::server::serve(http_listener, http_routes, stop_serving.clone()));
@@ -318,13 +331,22 @@ impl Running {
     }
 }
 
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
-    let listening = async {
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
+/// Takes a port, so that a taken one is found out first, but doesn't open it: whoever connects before Verify can be answered is
+/// refused and goes elsewhere, instead of waiting in the backlog.
+fn reserve(setting: &'static str, address: SocketAddr) -> Result<(TcpSocket, SocketAddr), AppError> {
+    let reserving = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A service that was here a moment ago leaves connections behind that block the port otherwise.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let bound = socket.local_addr()?;
+        Ok((socket, bound))
     };
-    listening.await.map_err(|cause| AppError::Listen { setting, address, cause })
+    reserving().map_err(|cause| AppError::Listen { setting, address, cause })
+}
+
+fn listen(setting: &'static str, port: TcpSocket, address: SocketAddr) -> Result<TcpListener, AppError> {
+    port.listen(limits::BACKLOG).map_err(|cause| AppError::Listen { setting, address, cause })
 }
 
 /// Where callers reach this service. Without a setting it is the address that this process listens on.

@@ -48,12 +48,19 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Box<dyn std::e
         Command::RootKey { offline: false } => {
             println!("{}", app::add_root_key(settings, &Clock::system()).await?.secret.reveal());
         }
+        Command::Copy => copy(settings).await?,
         Command::Rewrap => rewrap(settings).await?,
         Command::Healthcheck => app::healthcheck(settings.listen).await?,
         Command::Config => print!("{}", settings.effective),
         Command::Descriptors => std::io::stdout().write_all(app::DESCRIPTORS)?,
     }
     Ok(())
+}
+
+async fn copy(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let moved = app::copy(settings, |progress| eprintln!("{progress}")).await?;
+    print!("{moved}");
+    if moved.is_whole() { Ok(()) } else { Err("the copy differs; nothing was changed in PostgreSQL".into()) }
 }
 
 async fn rewrap(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {

@@ -40,6 +40,8 @@ pub enum Command {
         #[arg(long)]
         offline: bool,
     },
+    /// Copy the SQLite file in CLAVIGER_DATA into the empty PostgreSQL of CLAVIGER_DATABASE_URL, and prove that it is the same.
+    Copy,
     /// Wrap the data keys of retrievable keys under the KEK in the first line of CLAVIGER_KEK_FILE.
     Rewrap,
     /// Ask a running service whether it serves; exit 0 if it does.

@@ -110,12 +110,17 @@ pub const STREAMS_PER_CONNECTION: u32 = 200;
 /// h2 allows to lie around in small frames (RUSTSEC-2026-0258: 512 KiB, counting a frame as 256 bytes), or it would end the
 /// connection instead of waiting.
 pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;
+/// Connections that the system keeps for us until we accept them; one more waits.
+pub const BACKLOG: u32 = 1_024;
 /// Connections of the server.
 pub const CONNECTIONS: usize = 10_000;
 /// Connections from one address.
 pub const CONNECTIONS_PER_PEER: usize = 2_000;
 /// Time a new connection has to send the whole HTTP/2 preface.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a connection that has said nothing yet may hold up the end after SIGTERM: its client may have sent a call with its
+/// first words.
+pub const LAST_HELLO: Duration = Duration::from_secs(1);
 /// A connection without a call for this long is asked to leave.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(600);
 /// How often a silent connection is pinged.
@@ -244,6 +249,8 @@ pub const PURGE_BATCHES: usize = 200;
 /// Key groups of one tenant.
 pub const KEY_GROUPS: u64 = 1_000;
 
+/// A copy from SQLite tells how far it is after so many rows of a table.
+pub const COPY_PROGRESS: u64 = 10_000;
 /// Rows written, or named, by one statement.
 pub const ROWS_PER_STATEMENT: usize = 500;
 /// User groups of one tenant.

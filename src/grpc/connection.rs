@@ -42,14 +42,22 @@ impl<S: FastLane> Connection<S> {
     /// Serves it to its end.
     pub(super) async fn run(self, mut stream: TcpStream) {
         let hello = timeout(limits::HANDSHAKE, read_preface(&mut stream));
-        match self.stop.run_until_cancelled(hello).await {
-            Some(Ok(Ok(true))) => {}
-            Some(Ok(Ok(false))) => {
+        let too_late = async {
+            self.stop.cancelled().await;
+            sleep(limits::LAST_HELLO).await;
+        };
+        let said = tokio::select! {
+            said = hello => said,
+            () = too_late => return,
+        };
+        match said {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
                 // The peer may be gone already; there is nobody to tell then.
                 let _ = timeout(limits::HANDSHAKE, stream.write_all(TO_HTTP_1)).await;
                 return;
             }
-            Some(Ok(Err(_)) | Err(_)) | None => return,
+            Ok(Err(_)) | Err(_) => return,
         }
         if stream.set_nodelay(true).is_err() {
             return;

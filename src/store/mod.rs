@@ -8,6 +8,7 @@
 
 mod audit;
 mod connect;
+mod copy;
 mod deliveries;
 mod entity;
 mod error;
@@ -50,6 +51,7 @@ use sea_orm::DatabaseConnection;
 
 use crate::domain::{Revision, replica::ReplicaId};
 
+pub use copy::{Copied, CopiedTable, CopyError, Fingerprint, Progress, copy};
 pub use deliveries::{Claimed, DeliveryFilter, SentMail, Settlement, Wanted};
 pub use error::StoreError;
 pub use feed::{Cursor, Feed, FeedRow, Look, is_last_page};
@@ -104,14 +106,14 @@ impl Store {
     /// Brings an empty database to the schema of this binary and leaves a current one alone: what `serve` calls. Safe when
     /// several processes do it at once.
     ///
-    /// Fails with `Schema` when the database lacks changes (somebody must decide to migrate data) or was made by a newer
-    /// version; else as [`connect`](Self::connect).
+    /// Fails with `Schema` when the database lacks changes (somebody must decide to migrate data), or a newer version took
+    /// something away from it; else as [`connect`](Self::connect). What a newer version only added does no harm.
     pub async fn prepare_schema(target: &Target) -> Result<(), StoreError> {
         schema::prepare(target).await
     }
 
     /// Applies every change the database lacks, and answers how many: what `claviger migrate` calls. Safe when several
-    /// processes do it at once. Fails with `Schema` when the database was made by a newer version; else as
+    /// processes do it at once. Fails with `Schema` when a newer version took something away from it; else as
     /// [`connect`](Self::connect).
     pub async fn migrate(target: &Target) -> Result<u32, StoreError> {
         schema::migrate(target).await
