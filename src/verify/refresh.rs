@@ -297,7 +297,12 @@ impl Follower {
             self.is_forked = true;
             self.metrics.forked();
             let (seen, now_at) = (self.seen.as_ref().map(|seen| seen.revision), look.revision);
-            tracing::error!(seen, now_at, "the database lost writes; what this replica knows as ended is ended again");
+            tracing::error!(
+                seen,
+                now_at,
+                "the database lost writes: an old backup was restored, or a standby promoted that lagged behind; what this \
+                 replica knows as ended is ended again"
+            );
         }
         let ends = self.mirror.remembered_ends(self.clock.now());
         let ended = (self.end_again)(ends).await;

@@ -9,12 +9,14 @@
 mod harness;
 
 mod architecture;
+mod backup;
 mod bad_input;
 mod chart;
 mod client_cache;
 mod client_layer;
 mod climbing;
 mod contract;
+mod copy;
 mod crash;
 mod credential_files;
 mod database_roles;
@@ -54,10 +56,12 @@ mod replicas;
 mod retrievable_keys;
 mod rig;
 mod rights_matrix;
+mod rolling;
 mod rpcs;
 mod schema_upgrade;
 mod secrets_leak;
 mod settings;
+mod side_by_side;
 mod store_suite;
 mod table_verdicts;
 mod telemetry;

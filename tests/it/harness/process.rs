@@ -52,8 +52,13 @@ impl Process {
     }
 
     /// Starts this command and waits until it serves. Its standard error goes to the test's.
-    pub async fn start_command(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::inherit()).spawn().expect("the binary starts");
+    pub async fn start_command(command: Command) -> Self {
+        Self::start_logging(command, Stdio::inherit()).await
+    }
+
+    /// The same with a place for its standard error.
+    pub async fn start_logging(mut command: Command, log: Stdio) -> Self {
+        let mut child = command.stderr(log).spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let first = timeout(START, lines.next_line()).await.expect("it starts in time").expect("a line");
         let Some(first) = first else { panic!("it ended: {:?}", child.wait().await) };
