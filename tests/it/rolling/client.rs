@@ -84,12 +84,16 @@ impl Replica {
     }
 }
 
-/// Whether the call can't have been heard: there was no connection, or it was closed before the call was written to it.
-/// hyper calls that "cancelled", and has handed the request back.
+/// What h2 says of a call that came after the last one that the server's GOAWAY says it processes.
+const REFUSED_BY_GOAWAY: &str = "connection error received: not a result of an error";
+
+/// Whether the call can't have been heard: there was no connection; or it was closed before the call was written to it, which
+/// hyper calls "cancelled", and hands the request back; or the server's GOAWAY says that it won't process it.
 fn was_never_sent(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
-        if error.is::<ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled) {
+        let unsent = error.is::<ConnectError>() || error.downcast_ref().is_some_and(hyper::Error::is_canceled);
+        if unsent || error.to_string().ends_with(REFUSED_BY_GOAWAY) {
             return true;
         }
         cause = error.source();
