@@ -1,12 +1,14 @@
 //! Wiring: what is started in which order, and stopped in which.
 
+mod copy;
 mod installation;
+mod observed;
+mod ports;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_cron_scheduler::JobSchedulerError;
@@ -24,10 +26,12 @@ use crate::clock::Clock;
 use crate::config::{MailSettings, Settings};
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::domain::{audit::event_id, ids::TenantId, limits, pepper::Peppers, unsubscribe::Links};
-use crate::grpc::convert::check::Reading;
+use crate::grpc::{convert::check::Reading, durations::Durations};
 use crate::metrics::{Metrics, MetricsError};
 use crate::notify::{PostOffice, PostOfficeError, Warnings};
-use crate::store::{Store, StoreError};
+use crate::store::{CopyError, Store, StoreError};
+use crate::telemetry::{self, TelemetryError};
+use crate::tls::{Tls, TlsError};
 use crate::verify::{
     Verifier,
     mirror::Mirror,
@@ -42,7 +46,9 @@ use crate::{grpc, http, jobs, random, replicas};
 pub use crate::authority::root_key::generate as generate_root_key;
 pub use crate::grpc::DESCRIPTORS;
 pub use crate::grpc::health::check as healthcheck;
-pub use installation::{add_root_key, migrate, rewrap, target};
+pub use crate::store::Progress;
+pub use copy::{Moved, copy};
+pub use installation::{add_root_key, kept_root_key, migrate, rewrap, target};
 
 /// How long the scheduler and the last bookkeeping may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -74,6 +80,14 @@ pub enum AppError {
         /// The one that was registered last.
         id: String,
     },
+    /// A copy failed.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// A copy has nowhere to go.
+    #[error(
+        "CLAVIGER_DATABASE_URL isn't set; it says which PostgreSQL the SQLite file in CLAVIGER_DATA is copied into"
+    )]
+    NoTarget,
     /// There is no KEK to wrap under.
     #[error("CLAVIGER_KEK_FILE isn't set; give the file with the new KEK in its first line, and the old ones below it")]
     NoKek,
@@ -87,9 +101,15 @@ pub enum AppError {
         /// Why not.
         cause: std::io::Error,
     },
+    /// The certificate.
+    #[error("no TLS with these files:\n{0}")]
+    Tls(#[from] TlsError),
     /// The metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Exporting them.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// Mails.
     #[error("mails can't be sent as the settings say: {0}")]
     PostOffice(#[from] PostOfficeError),
@@ -108,6 +128,7 @@ pub enum AppError {
 pub struct Running {
     address: SocketAddr,
     http_address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     folder: DataFolder,
     first_start: FirstStart,
     store: Store,
@@ -126,19 +147,28 @@ pub struct Running {
     /// Ends when this replica is no longer listed.
     listed: JoinHandle<()>,
     scheduler: tokio_cron_scheduler::JobScheduler,
+    metrics: Arc<Metrics>,
 }
 
 /// Starts everything; answers when Verify can be answered.
 pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppError> {
-    let (listener, address) = listen("CLAVIGER_LISTEN", settings.listen).await?;
-    let (http_listener, http_address) = listen("CLAVIGER_HTTP_LISTEN", settings.http_listen).await?;
+    let tls = settings.tls.clone().map(|files| Tls::load(files, clock.clone())).transpose()?.map(Arc::new);
+    let (port, address) = ports::reserve("CLAVIGER_LISTEN", settings.listen)?;
+    let (http_port, http_address) = ports::reserve("CLAVIGER_HTTP_LISTEN", settings.http_listen)?;
     let installation = installation::open(settings, &clock).await?;
     let (stop_serving, stop_everything) = (CancellationToken::new(), CancellationToken::new());
     let (store, peppers) = (installation.store, Arc::new(installation.peppers));
-    let (metrics, links) = (Arc::new(Metrics::new()?), Arc::new(Links::new(&peppers)));
+    let metrics = Arc::new(Metrics::of(telemetry::meters(settings.exports, settings.metric_collector.as_ref())?)?);
+    let links = Arc::new(Links::new(&peppers));
 
-    let tally = Arc::new(Tally::default());
+    if let Some(tls) = &tls {
+        tls.show(&metrics);
+        in_background(&stop_everything, Arc::clone(tls).watch());
+    }
+    let (tally, durations) = (Arc::new(Tally::default()), Arc::new(Durations::default()));
     tally.show(&metrics);
+    durations.show(&metrics);
+    in_background(&stop_everything, Arc::clone(&durations).run());
     let own = replicas::name_this_process()?;
     let (changes, runs) = (TaskTracker::new(), TaskTracker::new());
     let authority = Authority::new(
@@ -152,7 +182,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let (mirror, refresher) = loaded_mirror(&store, &peppers, &clock, &metrics, &authority, &stop_everything).await;
     let bound = settings.staleness_bound;
     let listed = replicas::join(&store, own, refresher.clone(), bound, stop_everything.clone()).await;
-    replicas::observe(&metrics, &store, refresher.clone());
+    observed::show(&metrics, &store, &mirror, &refresher, &clock);
     let rehash = Arc::new(RehashQueue::new(Arc::clone(&peppers), &store.pepper_registrations().await?));
     let usage = Arc::new(Usage::new(store.clone(), clock.clone()));
     let verifier = Arc::new(Verifier::new(
@@ -188,6 +218,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         &verifier,
         &refresher,
         &tally,
+        &durations,
         &authority,
         &warnings,
         &clock,
@@ -196,13 +227,17 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         host,
         Arc::new(reading),
     )?;
-    let serving = tokio::spawn(grpc::server::serve(listener, services, stop_serving.clone()));
-    let http_routes = http::routes(verifier, authority.clone(), metrics, links);
-    let serving_http = tokio::spawn(http::server::serve(http_listener, http_routes, stop_serving.clone()));
+    let listener = ports::listen("CLAVIGER_LISTEN", port, address)?;
+    let http_listener = ports::listen("CLAVIGER_HTTP_LISTEN", http_port, http_address)?;
+    let serving = tokio::spawn(grpc::server::serve(listener, services, tls.clone(), stop_serving.clone()));
+    let http_routes = http::routes(verifier, authority.clone(), Arc::clone(&metrics), links);
+    let serving_http = http::server::serve(http_listener, http_routes, tls.clone(), stop_serving.clone());
+    let serving_http = tokio::spawn(serving_http);
     let (folder, first_start) = (installation.folder, installation.first_start);
     Ok(Running {
         address,
         http_address,
+        tls,
         folder,
         first_start,
         store,
@@ -219,6 +254,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         runs,
         listed,
         scheduler,
+        metrics,
     })
 }
 
@@ -258,6 +294,12 @@ impl Running {
     #[must_use]
     pub fn http_address(&self) -> SocketAddr {
         self.http_address
+    }
+
+    /// The certificate, when there is one.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
     }
 
     /// The data folder.
@@ -315,16 +357,8 @@ impl Running {
         if timeout(LAST_WORDS, leave).await.is_err() {
             tracing::warn!("the database could not be left in time");
         }
+        observed::export_a_last_time(self.metrics).await;
     }
-}
-
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
-    let listening = async {
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
-    };
-    listening.await.map_err(|cause| AppError::Listen { setting, address, cause })
 }
 
 /// Where callers reach this service. Without a setting it is the address that this process listens on.
@@ -341,7 +375,7 @@ fn post_office(
 ) -> Result<PostOffice, AppError> {
     let endpoint = endpoint(settings, address);
     let one_click = settings.public_url.clone().map(|base| (base, links));
-    Ok(PostOffice::new(mail, endpoint, one_click)?)
+    Ok(PostOffice::new(mail, endpoint, settings.tls.is_some(), one_click)?)
 }
 
 fn in_background(stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {

@@ -110,6 +110,15 @@ impl Clock {
         Span::microseconds(behind)
     }
 
+    /// How far the machine's own clock is behind the one that it follows, as of the last measurement.
+    #[must_use]
+    pub fn offset(&self) -> Span {
+        match &*self.0 {
+            Source::System { offset_microseconds } => Span::microseconds(offset_microseconds.load(Ordering::Relaxed)),
+            Source::Manual { .. } => Span::zero(),
+        }
+    }
+
     /// Moves a manual clock, the boot-time clock with it; the machine's isn't ours to move.
     pub fn advance(&self, span: Span) {
         if let Source::Manual { microseconds, since_boot } = &*self.0 {

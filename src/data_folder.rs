@@ -92,7 +92,7 @@ impl DataFolder {
     /// Where the root key is, once there is one.
     #[must_use]
     pub fn root_key_file(&self) -> PathBuf {
-        self.path.join("root.key")
+        self.path.join(ROOT_KEY)
     }
 
     /// The generated pepper file.
@@ -172,12 +172,25 @@ fn read_pending(file: &Path) -> Result<Option<Secret>, DataFolderError> {
     }
 }
 
+const ROOT_KEY: &str = "root.key";
 const PENDING: &str = "root.key.pending.";
 
 /// Reads a pepper file.
 pub fn read_peppers(file: &Path) -> Result<Peppers, DataFolderError> {
     let text = read_secret_text(file)?;
     Peppers::parse(&text.0).map_err(|why| DataFolderError::Content { path: file.to_owned(), why })
+}
+
+/// Reads the root key that is kept in this folder.
+pub fn kept_secret(folder: &Path) -> Result<Secret, DataFolderError> {
+    let file = folder.join(ROOT_KEY);
+    match read_secret(&file) {
+        Err(DataFolderError::Io { path, cause }) if cause.kind() == ErrorKind::NotFound => {
+            let why = "does not exist: the first start was given its root key, or kept it in another folder";
+            Err(DataFolderError::Content { path, why: format!("{why}; `claviger root-key` makes another") })
+        }
+        read => read,
+    }
 }
 
 /// Reads a file that holds one secret and perhaps a line feed.

@@ -13,6 +13,7 @@
 //! | [`authority`] | Who may change what, and what happens then? One file per resource. |
 //! | [`grpc`] | How do callers speak to us, and an Envoy? The only user of tonic's server. |
 //! | [`http`] | How do probes, Prometheus and unsubscribe links reach us? The only user of axum. |
+//! | [`tls`] | What protects both ports, and whom may clients say they are? The only user of rustls. |
 //! | [`replicas`] | Who are we among the replicas, and how far is each? |
 //! | [`app`] | What is started and stopped in which order? |
 //! | [`config`], [`data_folder`], [`telemetry`], [`metrics`], [`jobs`], [`clock`], [`random`] | The edges: settings, files, logs, counts, bells, time, chance. |
@@ -44,9 +45,9 @@
 //!
 //! ## Walk: CreateKey
 //!
-//! [`grpc::server`] takes the connection, [`grpc::layers`] gives the call a request id, a span and a deadline,
-//! [`grpc::caller::Gate::admit`] turns the credential into a caller through the same verdict as any key, and asks for the
-//! right. [`grpc::convert::keys::create`] parses every field or names every wrong one. [`authority::Authority::create_key`]
+//! [`grpc::server`] takes the connection, [`tls`] encrypts it when there is a certificate, [`grpc::layers`] gives the call a request id, a span and a deadline,
+//! [`grpc::caller::Gate::admit`] turns the credential into a caller, a key through the same verdict as any, a certificate by the
+//! name in it that is mapped to a service user ([`verify::identities`]), and asks for the right. [`grpc::convert::keys::create`] parses every field or names every wrong one. [`authority::Authority::create_key`]
 //! checks that nothing is handed out which the caller hasn't got, makes id and secret, and starts the change in a task of its
 //! own: [`store::Store::write`] (turn, transaction, revision), the owner must exist, [`store::Write::free_slot`] or
 //! KEY_LIMIT_REACHED, insert, audit event, commit. Then the change waits until this replica's mirror has it, and answers with
@@ -117,5 +118,7 @@ pub mod replicas;
 pub mod store;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod tls;
 #[cfg(feature = "server")]
 pub mod verify;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::net::lookup_host;
 use tokio::signal::unix::{SignalKind, signal};
 
 use claviger::app::{self, AppError, Running};
@@ -44,16 +45,43 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Box<dyn std::e
             0 => println!("The schema is up to date; nothing was changed."),
             applied => println!("The schema is up to date: {applied} migration(s) applied."),
         },
-        Command::RootKey { offline: true } => println!("{}", app::generate_root_key()?.reveal()),
-        Command::RootKey { offline: false } => {
+        Command::RootKey { offline: true, kept: _ } => println!("{}", app::generate_root_key()?.reveal()),
+        Command::RootKey { offline: false, kept: true } => println!("{}", app::kept_root_key(settings)?.reveal()),
+        Command::RootKey { offline: false, kept: false } => {
             println!("{}", app::add_root_key(settings, &Clock::system()).await?.secret.reveal());
         }
+        Command::Copy => copy(settings).await?,
         Command::Rewrap => rewrap(settings).await?,
-        Command::Healthcheck => app::healthcheck(settings.listen).await?,
+        Command::Healthcheck { target } => healthcheck(target, settings).await?,
         Command::Config => print!("{}", settings.effective),
         Command::Descriptors => std::io::stdout().write_all(app::DESCRIPTORS)?,
     }
     Ok(())
+}
+
+/// It serves when one of its addresses does: a name may have some that nobody listens on.
+async fn healthcheck(target: Option<String>, settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let addresses = match target {
+        Some(target) => lookup_host(&target).await.map_err(|error| format!("{target}: {error}"))?.collect(),
+        None => vec![settings.listen],
+    };
+    let mut said = Vec::new();
+    for address in addresses {
+        match app::healthcheck(address, settings.tls.as_ref()).await {
+            Ok(warning) => {
+                warning.iter().for_each(|warning| eprintln!("claviger: {warning}"));
+                return Ok(());
+            }
+            Err(why) => said.push(why),
+        }
+    }
+    Err(said.join("; ").into())
+}
+
+async fn copy(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let moved = app::copy(settings, |progress| eprintln!("{progress}")).await?;
+    print!("{moved}");
+    if moved.is_whole() { Ok(()) } else { Err("the copy differs; nothing was changed in PostgreSQL".into()) }
 }
 
 async fn rewrap(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
@@ -100,7 +128,8 @@ async fn serve(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
 fn greet(settings: &Settings, running: &Running) -> Result<(), AppError> {
     let (address, folder) = (running.address(), running.folder());
     println!("Claviger serves gRPC on {address}.");
-    println!("Health and metrics are on http://{}.", running.http_address());
+    let scheme = if running.tls().is_some() { "https" } else { "http" };
+    println!("Health and metrics are on {scheme}://{}.", running.http_address());
     match &settings.database {
         Some(_) => println!("Keys are in PostgreSQL; this replica's folder is {}.", folder.path().display()),
         None => println!("Keys are in {}.", folder.sqlite_file().display()),
@@ -117,8 +146,15 @@ fn greet(settings: &Settings, running: &Running) -> Result<(), AppError> {
     let made = if running.new_root_key().is_some() { "made just now, is" } else { "is" };
     println!("The root key, {made} in {}.", root_key.display());
     println!("Next, make a tenant:\n");
-    println!("  grpcurl -plaintext -H \"authorization: Bearer $(cat {})\" \\", root_key.display());
+    println!("  grpcurl {} -H \"authorization: Bearer $(cat {})\" \\", security(running), root_key.display());
     println!("    -d '{{\"tenant_id\": \"acme\", \"tenant\": {{\"display_name\": \"Acme\"}}}}' \\");
     println!("    {address} claviger.v1.TenantService/CreateTenant\n");
     Ok(())
+}
+
+/// How grpcurl speaks to us: it takes a certificate that it is given for good, but wants a name or an address of it.
+fn security(running: &Running) -> String {
+    let Some(tls) = running.tls() else { return "-plaintext".to_owned() };
+    let name = tls.name().map_or_else(String::new, |name| format!(" -authority {name}"));
+    format!("-cacert {}{name}", tls.files().certificate.display())
 }

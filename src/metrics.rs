@@ -1,17 +1,26 @@
-//! What is counted, and how it reads for Prometheus. One set for each service in the process, none global.
+//! What is counted, how it reads for Prometheus, and what is exported. One set for each service in the process, none global.
 //!
 //! Counters begin at 0 when the process starts, so that the first failure already shows as a rise. No label holds a name of
 //! a tenant, a key or a person: the number of series is bounded.
 
+mod call_duration;
+mod observe;
+mod resource;
+
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{AsyncInstrument, Counter, Gauge, Meter, MeterProvider};
-use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
+use opentelemetry::metrics::{Counter, Gauge, Meter, MeterProvider};
+use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
 
-use crate::domain::{Revision, Time, ids::TenantId, limits};
+use crate::domain::{Time, ids::TenantId, limits};
+
+pub use call_duration::{BOUNDS, CallDuration, DurationSeries, seconds};
+pub use observe::Shown;
+pub use resource::resource;
 
 /// The instruments. Cheap to use from anywhere; read as text by [`Metrics::text`].
 pub struct Metrics {
@@ -26,6 +35,8 @@ pub struct Metrics {
     waiting: Gauge<u64>,
     expired: Counter<u64>,
     forks: Counter<u64>,
+    /// Enters what somebody keeps until the metrics are read.
+    before_reading: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Tenants that had expiring keys and nobody to tell when they were last looked at.
     nobody_to_tell: Mutex<HashMap<TenantId, Time>>,
 }
@@ -71,12 +82,17 @@ impl MailResult {
 }
 
 impl Metrics {
-    /// Makes every instrument, at 0.
+    /// Makes every instrument, at 0. Nothing is exported.
     pub fn new() -> Result<Self, MetricsError> {
+        Self::of(SdkMeterProvider::builder())
+    }
+
+    /// Makes every instrument, at 0, of a provider that may export what they count.
+    pub fn of(provider: MeterProviderBuilder) -> Result<Self, MetricsError> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).scope_info_enabled(false);
-        let resource = Resource::builder().with_service_name("claviger").build();
-        let provider = SdkMeterProvider::builder().with_reader(exporter.build()?).with_resource(resource).build();
+        let provider = provider.with_reader(exporter.build()?).with_view(call_duration::view);
+        let provider = provider.with_resource(resource()).build();
         let meter = provider.meter("claviger");
         let metrics = Self {
             registry,
@@ -98,6 +114,7 @@ impl Metrics {
                 .build(),
             expired: counter(&meter, "claviger_keys_expired", "Keys whose end was recorded."),
             forks: counter(&meter, "claviger_forks", "Times that the database was found to have lost writes."),
+            before_reading: OnceLock::new(),
             nobody_to_tell: Mutex::default(),
             provider,
         };
@@ -163,45 +180,20 @@ impl Metrics {
         self.unsubscribed.record(tenants.len() as u64, &[]);
     }
 
-    /// From now on shows how far the mirror is, as `revision` says when the metrics are read.
-    pub fn observe_mirror_revision(&self, revision: impl Fn() -> Revision + Send + Sync + 'static) {
-        self.meter()
-            .i64_observable_gauge("claviger_mirror_revision")
-            .with_description("The revision up to which this replica knows every change; 0 = not loaded.")
-            .with_callback(move |observer| observer.observe(revision(), &[]))
-            .build();
+    /// The instrument for durations of calls. `before_reading` is called before the numbers are read.
+    pub fn call_duration(&self, before_reading: impl Fn() + Send + Sync + 'static) -> CallDuration {
+        self.before_reading.get_or_init(|| Box::new(before_reading));
+        CallDuration::of(&self.meter())
     }
 
-    /// From now on shows how many replicas are live, and how often this one had to begin anew to listen for changes.
-    pub fn observe_replicas(
-        &self,
-        live: impl Fn() -> u64 + Send + Sync + 'static,
-        reconnects: impl Fn() -> u64 + Send + Sync + 'static,
-    ) {
+    /// From now on shows when our TLS certificate ends.
+    pub fn observe_tls_expiry(&self, end: impl Fn() -> Time + Send + Sync + 'static) {
         self.meter()
-            .u64_observable_gauge("claviger_replicas_live")
-            .with_description("Replicas that may answer Verify, this one included, as of the last heartbeat.")
-            .with_callback(move |observer| observer.observe(live(), &[]))
+            .i64_observable_gauge("claviger_tls_certificate_expiry_timestamp")
+            .with_unit("s")
+            .with_description("When the certificate of this replica's ports ends, in Unix time.")
+            .with_callback(move |observer| observer.observe(end().timestamp(), &[]))
             .build();
-        self.meter()
-            .u64_observable_counter("claviger_listener_reconnects")
-            .with_description("How often the connection that tells of changes had to be made anew.")
-            .with_callback(move |observer| observer.observe(reconnects(), &[]))
-            .build();
-    }
-
-    /// From now on shows counts that somebody else keeps: one series for each value of `label`, as `read` gives them.
-    pub fn observe_counts<I: IntoIterator<Item = (&'static str, u64)>>(
-        &self,
-        name: &'static str,
-        description: &'static str,
-        label: &'static str,
-        read: impl Fn() -> I + Send + Sync + 'static,
-    ) {
-        let show = move |observer: &dyn AsyncInstrument<u64>| {
-            read().into_iter().for_each(|(value, count)| observer.observe(count, &[KeyValue::new(label, value)]));
-        };
-        self.meter().u64_observable_counter(name).with_description(description).with_callback(show).build();
     }
 
     /// Counts keys whose end was recorded.
@@ -216,7 +208,21 @@ impl Metrics {
 
     /// All of them in Prometheus' text format, version 0.0.4.
     pub fn text(&self) -> Result<String, MetricsError> {
+        self.enter_what_was_kept();
         Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+    }
+
+    /// Exports a last time, and counts no more. Blocks, for up to 5 s when the collector is slow.
+    pub fn close(&self) {
+        self.enter_what_was_kept();
+        // Fails when the collector didn't take it; that is counted and told where it happened.
+        let _ = self.provider.shutdown();
+    }
+
+    fn enter_what_was_kept(&self) {
+        if let Some(enter) = self.before_reading.get() {
+            enter();
+        }
     }
 
     fn meter(&self) -> Meter {

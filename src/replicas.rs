@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
-    Span, limits,
+    Revision, Span, limits,
     replica::{RANDOM_BYTES, ReplicaId},
 };
 use crate::metrics::Metrics;
@@ -52,12 +52,20 @@ pub async fn join(
     tokio::spawn(heart.run(stop))
 }
 
-/// Shows on the metrics how far the mirror is, who is live, and how often listening began anew.
-pub fn observe(metrics: &Metrics, store: &Store, refresher: Refresher) {
-    metrics.observe_mirror_revision(move || refresher.position().map_or(0, |position| position.revision));
+/// Shows on the metrics who is live, and how often listening began anew.
+pub fn observe(metrics: &Metrics, store: &Store) {
     if let Some(replicas) = store.replicas().cloned() {
         let known = replicas.clone();
         metrics.observe_replicas(move || known.known().len() as u64, move || replicas.reconnects());
+    }
+}
+
+/// What asks for the furthest that any replica said to have come, as of the last heartbeat.
+pub fn furthest(store: &Store) -> impl Fn() -> Revision + Send + Sync + 'static {
+    let replicas = store.replicas().cloned();
+    move || {
+        let known = replicas.as_ref().map(|replicas| replicas.known()).unwrap_or_default();
+        known.iter().map(|replica| replica.applied).max().unwrap_or(0)
     }
 }
 

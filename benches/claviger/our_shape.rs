@@ -88,7 +88,8 @@ pub async fn serve(arguments: Arguments) -> Outcome<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on {}", listener.local_addr()?);
     let empty = Empty { gate, tally: Arc::default() };
-    server::serve(listener, Services::new(Routes::default(), empty), CancellationToken::new()).await;
+    let services = Services::new(Routes::default(), empty, Arc::default());
+    server::serve(listener, services, None, CancellationToken::new()).await;
     Ok(())
 }
 

@@ -31,7 +31,7 @@ pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
     for round in 0..plan.rounds {
         let start = Instant::now();
         let server = Server::claviger(site, Cores::Both, &[])?;
-        while healthcheck(server.address).await.is_err() {
+        while healthcheck(server.address, None).await.is_err() {
             sleep(LOOK).await;
         }
         seconds.push(start.elapsed().as_secs_f64());

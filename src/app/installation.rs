@@ -8,8 +8,8 @@ use crate::authority::{
 };
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::data_folder::{DataFolder, read_peppers, read_secret};
-use crate::domain::{ids::ServiceUserName, pepper::Peppers};
+use crate::data_folder::{DataFolder, kept_secret, read_peppers, read_secret};
+use crate::domain::{ids::ServiceUserName, pepper::Peppers, secret::Secret};
 use crate::store::{Store, Target};
 
 use super::AppError;
@@ -45,6 +45,11 @@ pub async fn add_root_key(settings: &Settings, clock: &Clock) -> Result<Created,
     let created = root_key::add(&installation.store, installation.peppers.current(), clock.now()).await?;
     installation.store.close().await;
     Ok(created)
+}
+
+/// `claviger root-key --kept`. Nothing is locked or changed: a service may run on the folder.
+pub fn kept_root_key(settings: &Settings) -> Result<Secret, AppError> {
+    Ok(kept_secret(&settings.data)?)
 }
 
 /// `claviger rewrap`. `progress` hears how many data keys are done, of how many.

@@ -40,7 +40,7 @@ impl Call {
             id: self.event,
             tenant: tenant.clone(),
             time: self.now,
-            caller: self.caller.key.to_string(),
+            caller: self.caller.credential.actor().to_string(),
             method: self.method.to_owned(),
             target,
             outcome: Outcome::Done,

@@ -1,6 +1,7 @@
 //! After the database lost writes (see `verify::refresh`): what a replica remembers as ended is ended again, as new changes
 //! with their audit events. Always in the safe direction, so any number of replicas may do it at any time: the later ones
-//! find nothing to do. Lost edits that only narrowed a key, and lost keys, are not made up again.
+//! find nothing to do. Lost edits that only narrowed a key, or the scopes of a name in certificates, and lost keys, are not made
+//! up again; nor are names that were taken away before this process started.
 
 use std::collections::HashMap;
 
@@ -11,6 +12,8 @@ use crate::domain::{
     ids::{KeyId, KeyName, ServiceUserName, TenantId},
     key::Key,
     limits,
+    owner::ServiceUser,
+    peer_name::PeerName,
 };
 use crate::random;
 use crate::store::Write;
@@ -18,7 +21,7 @@ use crate::store::Write;
 use super::{Authority, AuthorityError, call::own_event};
 
 impl Authority {
-    /// Ends what is more alive in the database than it is remembered; answers how many tenants, service users and keys. What
+    /// Ends what is more alive in the database than it is remembered; answers how many tenants, service users, keys and names. What
     /// the database doesn't have can't verify, and is left out.
     pub async fn end_again(&self, ends: &RememberedEnds) -> Result<usize, AuthorityError> {
         let mut ended = 0;
@@ -30,6 +33,9 @@ impl Authority {
         }
         for some in ends.keys.chunks(limits::ENDS_BATCH) {
             ended += self.end_keys(some).await?;
+        }
+        for some in ends.identities.chunks(limits::ENDS_BATCH) {
+            ended += self.take_identities(some).await?;
         }
         Ok(ended)
     }
@@ -90,6 +96,30 @@ impl Authority {
         commit(write, events, now).await
     }
 
+    async fn take_identities(&self, taken: &[(ServiceUserName, PeerName)]) -> Result<usize, AuthorityError> {
+        let mut wrong = Vec::new();
+        for (owner, name) in taken {
+            let stored = self.store().service_user(owner).await?;
+            if without(stored, name, self.shared.clock.now()).is_some() {
+                wrong.push((owner, name));
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(0);
+        }
+        let write = self.store().write().await?;
+        let now = self.shared.clock.now();
+        let mut events = Vec::new();
+        for (owner, name) in wrong {
+            let stored = write.service_user(owner).await?;
+            let Some(service_user) = without(stored, name, now) else { continue };
+            write.set_identities(owner, &service_user.identities).await?;
+            write.update_service_user(&service_user).await?;
+            events.push(event(owner.tenant.clone(), owner.to_string(), now)?);
+        }
+        commit(write, events, now).await
+    }
+
     async fn end_keys(&self, ends: &[(KeyName, KeyEnd)]) -> Result<usize, AuthorityError> {
         let ends: HashMap<KeyId, KeyEnd> = ends.iter().map(|(name, end)| (name.id, *end)).collect();
         let ended = |keys: Vec<Key>, now: Time| -> Vec<Key> {
@@ -113,6 +143,13 @@ impl Authority {
         write.settle_warnings(silent.map(|key| &key.name), now).await?;
         commit(write, events, now).await
     }
+}
+
+/// The service user without a name that was taken away from it; `None` when it hasn't got it.
+fn without(service_user: Option<ServiceUser>, name: &PeerName, now: Time) -> Option<ServiceUser> {
+    let service_user = service_user.filter(|service_user| service_user.delete_time.is_none())?;
+    let identities = service_user.identities.without(name)?;
+    Some(ServiceUser { identities, update_time: now, ..service_user })
 }
 
 fn event(tenant: TenantId, target: String, now: Time) -> Result<AuditEvent, AuthorityError> {

@@ -52,26 +52,24 @@ impl Authority {
         let id = KeyId::from_random(random::bytes()?);
         let secret = Secret::generate(id, random::fill)?;
         let name = KeyName { owner, id };
-        let key = Key::create(name, new, Some(call.caller.key.clone()), call.now)?;
+        let key = Key::create(name, new, Some(call.caller.credential.actor()), call.now)?;
         call.caller.require_no_wider(&key)?;
         let created = Created { key, secret };
-        let authority = self.clone();
-        self.change(
-            call,
-            move |write, call| async move { authority.insert_created(write, call, created, replay).await },
-        )
-        .await
+        let (authority, owner) = (self.clone(), created.key.name.owner.clone());
+        let insert =
+            move |write, call, room| async move { authority.insert_created(write, call, room, created, replay).await };
+        self.change_in_room(call, &owner, insert).await
     }
 
     async fn insert_created(
         &self,
         write: Write,
         call: Call,
+        room: Room,
         mut created: Created,
         replay: Option<ReplayRequest>,
     ) -> Result<Changed<Created>, AuthorityError> {
         let owner = &created.key.name.owner;
-        let room = room(&write, owner).await?;
         if let Some(replayed) = self.replay(&write, &call, replay.as_ref()).await? {
             let key = load(&write, &owner.key(replayed.key_id())).await?;
             return Ok(Changed::at(key.revision, Created { key, secret: replayed }));

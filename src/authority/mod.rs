@@ -33,6 +33,8 @@ use tracing::{Instrument, Span};
 use crate::clock::Clock;
 use crate::domain::{
     Refusal, Revision,
+    caller::Credential,
+    ids::ServiceUserName,
     kek::{KekId, Keks},
     limits,
     page::PageTokens,
@@ -40,7 +42,7 @@ use crate::domain::{
     replica::ReplicaId,
 };
 use crate::random::NoRandomness;
-use crate::store::{Store, StoreError, Write};
+use crate::store::{Grants, Room, Store, StoreError, Write};
 
 use call::Call;
 use denials::Denials;
@@ -76,8 +78,8 @@ pub enum AuthorityError {
     /// No secret could be made.
     #[error(transparent)]
     Random(#[from] NoRandomness),
-    /// The calling key ended or was narrowed while it called.
-    #[error("the calling key is not what it was when it called")]
+    /// The caller's credential ended or was narrowed while it called.
+    #[error("the caller's credential is not what it was when it called")]
     CallerEnded,
     /// A retrievable secret can't be sealed, or opened: this process hasn't got the KEK. `None`: it has none at all.
     #[error("the KEK {} isn't here", .0.as_ref().map_or("for new keys", KekId::as_str))]
@@ -126,18 +128,44 @@ impl Authority {
     /// caller, and brings it into this replica's mirror.
     ///
     /// The caller was recognised from the mirror, which may be a moment behind. In its turn, when nothing can overtake it
-    /// any more, the change asks the store itself: a key revoked on another replica changes nothing after that.
+    /// any more, the change asks the store itself: a key revoked on another replica changes nothing after that, nor does a
+    /// certificate whose name isn't mapped any more.
     async fn change<T, F>(&self, call: Call, change: impl FnOnce(Write, Call) -> F) -> Result<T, AuthorityError>
     where
         T: Send + 'static,
         F: Future<Output = Result<Changed<T>, AuthorityError>> + Send + 'static,
     {
         let write = self.store().write().await?;
-        let now = write.usable_key(&call.caller.key, call.now).await?;
-        if !now.is_some_and(|key| key.scopes == call.caller.scopes && key.networks == call.caller.networks) {
-            return Err(AuthorityError::CallerEnded);
-        }
+        require_unchanged(&write, &call).await?;
         self.finish(change(write, call)).await
+    }
+
+    /// As [`change`](Self::change), for a change that begins with the room that a service user has for keys.
+    async fn change_in_room<T, F>(
+        &self,
+        call: Call,
+        owner: &ServiceUserName,
+        change: impl FnOnce(Write, Call, Room) -> F,
+    ) -> Result<T, AuthorityError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<Changed<T>, AuthorityError>> + Send + 'static,
+    {
+        let write = self.store().write().await?;
+        let known = match &call.caller.credential {
+            Credential::Key(key) => write.room_for(owner, key, call.now).await?,
+            Credential::Certificate { .. } => None,
+        };
+        let grants = |found: &Grants| found.scopes == call.caller.scopes && found.networks == call.caller.networks;
+        let room = match known {
+            Some((room, found)) if grants(&found) => room,
+            // One by one, to say which of the two isn't there.
+            _ => {
+                require_unchanged(&write, &call).await?;
+                keys::room(&write, owner).await?
+            }
+        };
+        self.finish(change(write, call, room)).await
     }
 
     /// Runs a change that has its turn to its end, whatever becomes of who waits for it, and brings it into this replica's
@@ -151,6 +179,21 @@ impl Authority {
         self.store().followed(changed.revision, limits::OWN_MIRROR_WAIT).await;
         Ok(changed.answer)
     }
+}
+
+/// Refuses a caller whose credential isn't, or doesn't grant, what it was recognised by.
+async fn require_unchanged(write: &Write, call: &Call) -> Result<(), AuthorityError> {
+    let caller = &call.caller;
+    let is_unchanged = match &caller.credential {
+        Credential::Key(name) => {
+            let now = write.usable_key(name, call.now).await?;
+            now.is_some_and(|key| key.scopes == caller.scopes && key.networks == caller.networks)
+        }
+        Credential::Certificate { service_user, name } => {
+            write.usable_identity(service_user, name).await?.is_some_and(|scopes| scopes == caller.scopes)
+        }
+    };
+    if is_unchanged { Ok(()) } else { Err(AuthorityError::CallerEnded) }
 }
 
 /// What a change answers, and the revision from which on it is true: its own, or an earlier one when there was nothing to

@@ -65,7 +65,7 @@ impl Authority {
         request: Option<&ReplayRequest>,
     ) -> Result<Option<Secret>, AuthorityError> {
         let Some(request) = request else { return Ok(None) };
-        let found = write.replay(&call.caller.key.to_string(), &request.id.to_string()).await?;
+        let found = write.replay(&call.caller.credential.to_string(), &request.id.to_string()).await?;
         let Some(replay) = found.filter(|replay| replay.expire_time > call.now) else { return Ok(None) };
         if replay.fingerprint != request.fingerprint {
             return Err(Refusal::RequestIdReused.into());
@@ -79,7 +79,7 @@ impl Authority {
 /// The row that answers this request again.
 pub(super) fn replay_of(call: &Call, request: &ReplayRequest, sealed: Vec<u8>) -> Replay {
     Replay {
-        caller: call.caller.key.to_string(),
+        caller: call.caller.credential.to_string(),
         request_id: request.id.to_string(),
         fingerprint: request.fingerprint,
         sealed,
@@ -87,8 +87,8 @@ pub(super) fn replay_of(call: &Call, request: &ReplayRequest, sealed: Vec<u8>) -
     }
 }
 
-/// A sealed secret opens only for the caller and the request it was made for. Both parts have a fixed form, so their
+/// A sealed secret opens only for the caller and the request it was made for. Neither part has a line feed, so their
 /// concatenation is unambiguous.
 fn bound_to(call: &Call, request: &ReplayRequest) -> Vec<u8> {
-    format!("{}\n{}", call.caller.key, request.id).into_bytes()
+    format!("{}\n{}", call.caller.credential, request.id).into_bytes()
 }

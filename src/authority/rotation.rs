@@ -70,7 +70,7 @@ impl Authority {
         require_revision(&name, expected, key.revision)?;
         call.caller.require_held(&key.scopes)?;
         let Rotated { successor, mut predecessor } =
-            rotation.apply(key, secret.key_id(), call.caller.key.clone(), call.now)?;
+            rotation.apply(key, secret.key_id(), call.caller.credential.actor(), call.now)?;
         call.caller.require_no_wider(&successor)?;
         // The predecessor first: without grace it leaves the very slot that the successor takes.
         write.update_key(&predecessor).await?;

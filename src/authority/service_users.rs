@@ -2,6 +2,7 @@
 
 use crate::domain::{
     Refusal, Revision,
+    certificate_identity::CertificateIdentities,
     ids::{ServiceUserName, TenantId},
     owner::{OwnerState, ServiceUser},
     page::{Page, Paged},
@@ -20,18 +21,21 @@ pub struct ServiceUserEdit {
     pub display_name: Option<DisplayName>,
     /// `description`
     pub description: Option<Description>,
+    /// `certificate_identities`
+    pub identities: Option<CertificateIdentities>,
 }
 
 impl Authority {
-    /// Makes a service user. Needs `keys.write` of the tenant.
+    /// Makes a service user. Needs `keys.write` of the tenant, and `admin` for names in certificates.
     pub async fn create_service_user(
         &self,
         call: Call,
         name: ServiceUserName,
         display_name: DisplayName,
         description: Description,
+        identities: CertificateIdentities,
     ) -> Result<ServiceUser, AuthorityError> {
-        call.caller.require(Right::KeysWrite)?;
+        call.caller.require(if identities.is_empty() { Right::KeysWrite } else { Right::Admin })?;
         call.see(&name.tenant, || Resource::tenant(&name.tenant))?;
         self.change(call, move |write, call| async move {
             tenants::load(&write, &name.tenant).await?;
@@ -39,7 +43,9 @@ impl Authority {
                 return Err(Refusal::IdTaken(Resource::service_user(&name)).into());
             }
             let mut service_user = ServiceUser::create(name, display_name, description, call.now);
+            service_user.identities = identities;
             write.insert_service_user(&service_user).await?;
+            set_identities(&write, &service_user).await?;
             let event = call.event(&service_user.name.tenant, service_user.name.to_string());
             service_user.revision = write.commit(event).await?;
             Ok(Changed::at(service_user.revision, service_user))
@@ -69,7 +75,7 @@ impl Authority {
         Ok(self.store().service_users(tenant, page, show_deleted).await?)
     }
 
-    /// Edits a service user. Needs `keys.write` of its tenant.
+    /// Edits a service user. Needs `keys.write` of its tenant, and `admin` for names in certificates.
     pub async fn update_service_user(
         &self,
         call: Call,
@@ -77,7 +83,9 @@ impl Authority {
         edit: ServiceUserEdit,
         expected: Revision,
     ) -> Result<ServiceUser, AuthorityError> {
+        call.caller.require(if edit.identities.is_some() { Right::Admin } else { Right::KeysWrite })?;
         self.change_service_user(call, name, expected, move |service_user| {
+            service_user.identities = edit.identities.unwrap_or_else(|| service_user.identities.clone());
             service_user.display_name = edit.display_name.unwrap_or_else(|| service_user.display_name.clone());
             service_user.description = edit.description.unwrap_or_else(|| service_user.description.clone());
             Ok(())
@@ -85,7 +93,8 @@ impl Authority {
         .await
     }
 
-    /// Lets its keys verify again. Needs `keys.write` of its tenant, and every right that its live keys carry.
+    /// Lets its keys verify again. Needs `keys.write` of its tenant, and every right that its live keys carry or its names in
+    /// certificates give.
     pub async fn enable_service_user(
         &self,
         call: Call,
@@ -114,7 +123,7 @@ impl Authority {
         .await
     }
 
-    /// Deletes a service user with its keys. Needs `keys.write` of its tenant.
+    /// Deletes a service user with its keys, and frees its names in certificates. Needs `keys.write` of its tenant.
     pub async fn delete_service_user(
         &self,
         call: Call,
@@ -137,6 +146,7 @@ impl Authority {
             }
             write.delete_owned(&name.tenant, Some(&name.id), call.now).await?;
             write.settle_warnings_of(&name, call.now).await?;
+            service_user.identities = CertificateIdentities::default();
             service_user.delete_time = Some(call.now);
             service_user.update_time = call.now;
             save(write, &call, service_user).await
@@ -166,6 +176,9 @@ impl Authority {
                 let scopes = write.live_scopes(&name.tenant, Some(&name.id), call.now).await?;
                 call.caller.require_held(&scopes)?;
             }
+            if after.identities != before.identities {
+                set_identities(&write, &after).await?;
+            }
             after.update_time = call.now;
             save(write, &call, after).await
         })
@@ -179,6 +192,18 @@ pub(super) async fn require_tenant(store: &Store, id: &TenantId) -> Result<(), A
         Some(_) => Ok(()),
         None => Err(Refusal::NotFound(Resource::tenant(id)).into()),
     }
+}
+
+/// Stores the names of a service user in certificates. A name has one owner in the whole installation; only `admin` comes here,
+/// which sees every tenant, and so may be told whose it is.
+async fn set_identities(write: &Write, service_user: &ServiceUser) -> Result<(), AuthorityError> {
+    for identity in service_user.identities.iter() {
+        let owner = write.owner_of_identity(&identity.name).await?;
+        if let Some(owner) = owner.filter(|owner| *owner != service_user.name) {
+            return Err(Refusal::CertificateIdentityTaken { name: identity.name.clone(), owner }.into());
+        }
+    }
+    Ok(write.set_identities(&service_user.name, &service_user.identities).await?)
 }
 
 async fn save(

@@ -108,7 +108,8 @@ impl Verifier {
     /// # Errors
     ///
     /// [`VerifyError::Refused`] for every verdict but VALID, [`VerifyError::NoVerdict`] when there is none within a second.
-    /// UNAVAILABLE was tried once more by then, after the pause that the server asked for.
+    /// UNAVAILABLE was tried once more by then, after the pause that the server asked for; and so was a question whose
+    /// connection ended, as it does when a server leaves.
     pub async fn verify(
         &self,
         secret: &str,
@@ -164,7 +165,7 @@ impl Verifier {
     async fn ask(&self, request: VerifyRequest) -> Result<VerifyResponse, Status> {
         let asking = async {
             match self.ask_once(request.clone()).await {
-                Err(status) if status.code() == Code::Unavailable => {
+                Err(status) if may_be_asked_again(&status) => {
                     let told = status.get_details_retry_info().and_then(|info| info.retry_delay);
                     sleep(told.unwrap_or(limits::RETRY_PAUSE)).await;
                     self.ask_once(request).await
@@ -179,4 +180,9 @@ impl Verifier {
     async fn ask_once(&self, request: VerifyRequest) -> Result<VerifyResponse, Status> {
         Ok(self.0.caller.stub().verify(self.0.caller.request(request)).await?.into_inner())
     }
+}
+
+/// The server says so, or the connection ended before it said anything. Nothing was changed by asking.
+fn may_be_asked_again(status: &Status) -> bool {
+    status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
 }

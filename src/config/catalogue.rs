@@ -37,7 +37,7 @@ pub enum Preset {
 }
 
 /// All of them but the file's own name, in the README's order.
-pub const SETTINGS: [Setting; 29] = [
+pub const SETTINGS: [Setting; 33] = [
     Setting {
         name: "listen",
         takes: Takes::Value("ADDRESS:PORT"),
@@ -54,7 +54,25 @@ pub const SETTINGS: [Setting; 29] = [
         name: "insecure",
         takes: Takes::Switch,
         default: Preset::Value("false"),
-        meaning: "`true`: serve without TLS on an address other than loopback; there is no TLS yet, so put a proxy or a service mesh in front",
+        meaning: "`true`: serve without TLS on an address other than loopback, behind a proxy or a service mesh",
+    },
+    Setting {
+        name: "tls_certificate_file",
+        takes: Takes::Value("FILE"),
+        default: Preset::Words("none: no TLS"),
+        meaning: "PEM file of this service's certificate, and those of its issuers below it: both ports speak TLS with it; a new one is taken within seconds, see [TLS](#tls)",
+    },
+    Setting {
+        name: "tls_key_file",
+        takes: Takes::Value("FILE"),
+        default: Preset::Words("none"),
+        meaning: "PEM file of the certificate's private key: PKCS#8, PKCS#1 or SEC1, without a password",
+    },
+    Setting {
+        name: "tls_client_ca_file",
+        takes: Takes::Value("FILE"),
+        default: Preset::Words("none: no client certificates"),
+        meaning: "PEM file of the authorities whose certificates clients may present on the gRPC port; none has to",
     },
     Setting {
         name: "data",
@@ -153,6 +171,12 @@ pub const SETTINGS: [Setting; 29] = [
         meaning: "`true`: speak `smtp://` without TLS (port 25), passwords in the clear",
     },
     Setting {
+        name: "smtp_ca_file",
+        takes: Takes::Value("FILE"),
+        default: Preset::Words("none: the system's"),
+        meaning: "PEM file of the authorities that the mail server's certificate must come from, instead of the system's",
+    },
+    Setting {
         name: "smtp_connections",
         takes: Takes::Value("NUMBER"),
         default: Preset::Value("8"),
@@ -168,7 +192,7 @@ pub const SETTINGS: [Setting; 29] = [
         name: "public_endpoint",
         takes: Takes::Value("HOST:PORT"),
         default: Preset::Words("the gRPC port's address"),
-        meaning: "`host:port` where callers reach the gRPC port, as mails and credential files show it; with port 443 or 8443 their command speaks TLS, else it has `-plaintext`",
+        meaning: "`host:port` where callers reach the gRPC port, as mails and credential files show it; their command has `-plaintext` unless this service speaks TLS or the port is 443 or 8443",
     },
     Setting {
         name: "public_url",

@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand}
 
 use super::CONFIG;
 use super::catalogue::{Preset, SETTINGS, Setting, Takes};
+use super::public::parse_endpoint;
 
 /// Issues API keys over gRPC and answers "is this key good?" from memory.
 #[derive(Debug, Parser)]
@@ -28,7 +29,7 @@ pub struct Arguments {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Run the service.
     Serve,
@@ -37,13 +38,22 @@ pub enum Command {
     /// Make another root key and print it; at 10 the oldest is revoked.
     RootKey {
         /// Only print a new secret, for CLAVIGER_ROOT_KEY_FILE of a first start.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "kept")]
         offline: bool,
+        /// Only print the one that the first start keeps in the data folder; the service may run.
+        #[arg(long)]
+        kept: bool,
     },
+    /// Copy the SQLite file in CLAVIGER_DATA into the empty PostgreSQL of CLAVIGER_DATABASE_URL, and prove that it is the same.
+    Copy,
     /// Wrap the data keys of retrievable keys under the KEK in the first line of CLAVIGER_KEK_FILE.
     Rewrap,
     /// Ask a running service whether it serves; exit 0 if it does.
-    Healthcheck,
+    Healthcheck {
+        /// Where it is reached [default: the address of the gRPC port].
+        #[arg(value_name = "HOST:PORT", value_parser = parse_endpoint)]
+        target: Option<String>,
+    },
     /// Print every setting as it holds, and where it comes from; passwords are not shown.
     Config,
     /// Print the descriptors of the contract, as a google.protobuf.FileDescriptorSet for a transcoder.

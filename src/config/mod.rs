@@ -4,13 +4,16 @@
 //! once, unknown ones are errors. Secrets come from files or variables, never from flags, which every process can read.
 
 pub mod catalogue;
+mod collector;
 mod database;
 mod effective;
+mod exports;
 mod flags;
 mod keks;
 mod mail;
 mod public;
 mod sources;
+mod tls;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -21,10 +24,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::domain::{Span, credential::CredentialHeaders, kek::Keks, limits};
 use crate::store::PostgresSettings;
+use crate::tls::TlsFiles;
 
 use sources::{Values, environment, file_values, variables};
 
+pub use collector::{CollectorTls, Identity, Signal};
 pub use effective::Effective;
+pub use exports::Exports;
 pub use flags::{Arguments, Command, Flags};
 pub use mail::{Credentials, Encryption, MailServer, MailSettings, Sender};
 
@@ -52,6 +58,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Address of the HTTP port.
     pub http_listen: SocketAddr,
+    /// The certificate of both ports; without it, they speak in the clear.
+    pub tls: Option<TlsFiles>,
     /// The data folder.
     pub data: PathBuf,
     /// PostgreSQL; without it, SQLite in the data folder.
@@ -78,8 +86,12 @@ pub struct Settings {
     pub log: String,
     /// How to log.
     pub log_format: LogFormat,
-    /// Whether traces are exported by OTLP: when the standard variable for the endpoint is set.
-    pub export_traces: bool,
+    /// What is exported by OTLP, as the standard variables say.
+    pub exports: Exports,
+    /// TLS to the collector of traces, when its endpoint is `https://`.
+    pub trace_collector: Option<CollectorTls>,
+    /// TLS to the collector of metrics, when its endpoint is `https://`.
+    pub metric_collector: Option<CollectorTls>,
     /// One in how many calls of VerificationService is traced when its caller doesn't say; `None` = none of them.
     pub trace_every: Option<NonZeroU32>,
 }
@@ -98,9 +110,9 @@ impl Settings {
     /// Reads settings from flags and an environment.
     pub fn from_parts(flags: Flags, environment: Vec<(OsString, OsString)>) -> Result<Self, SettingsError> {
         let mut problems = Vec::new();
-        let standard = |name: &str| environment.iter().any(|(key, value)| key == name && !value.is_empty());
-        let export_traces =
-            ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"].into_iter().any(standard);
+        let exports = Exports::of(&environment);
+        let [trace_collector, metric_collector] =
+            [Signal::Traces, Signal::Metrics].map(|signal| collector::read(signal, &environment, &mut problems));
         let variables = variables(environment, &mut problems);
         let (config, flags) = flags.named();
         let file = config.or_else(|| variables.get(CONFIG).cloned());
@@ -111,15 +123,15 @@ impl Settings {
         let variable = |name: &str| format!("the variable {PREFIX}{}", name.to_ascii_uppercase());
         values.take(variables, variable, &mut problems);
         values.take(flags, |name| format!("the flag --{}", name.replace('_', "-")), &mut problems);
-        let settings = checked(&values, export_traces, &mut problems);
+        let settings = checked(&values, exports, &mut problems);
         match settings {
-            Some(settings) if problems.is_empty() => Ok(settings),
+            Some(settings) if problems.is_empty() => Ok(Self { trace_collector, metric_collector, ..settings }),
             _ => Err(SettingsError(problems)),
         }
     }
 }
 
-fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> Option<Settings> {
+fn checked(values: &Values, exports: Exports, problems: &mut Vec<String>) -> Option<Settings> {
     let listen = values.get("listen", problems, parse_address);
     let http_listen = values.get("http_listen", problems, parse_address);
     let insecure = values.get("insecure", problems, parse_flag);
@@ -129,13 +141,14 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
     let trace_every = values.get("trace_ratio", problems, parse_trace_ratio);
     let log = values.get("log", problems, parse_filter);
     let log_format = values.get("log_format", problems, parse_log_format);
+    let tls = tls::read(values, problems);
     let data = values.get("data", problems, |text| Ok(PathBuf::from(text)));
     let database = database::read(values, problems);
     let keks = values.optional(KEK_FILE, problems, keks::read);
     let mail = mail::read(values, problems);
     let public_endpoint = values.optional("public_endpoint", problems, public::parse_endpoint);
     let public_url = values.optional("public_url", problems, public::parse_url);
-    if insecure == Some(false) {
+    if insecure == Some(false) && matches!(tls, Some(None)) {
         for (name, address) in [("listen", listen), ("http_listen", http_listen)] {
             problems.extend(address.and_then(|address| refuse_without_tls(name, address)));
         }
@@ -143,6 +156,7 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
     Some(Settings {
         listen: listen?,
         http_listen: http_listen?,
+        tls: tls?,
         data: data?,
         database: database?,
         pepper_file: values.path("pepper_file"),
@@ -157,14 +171,17 @@ fn checked(values: &Values, export_traces: bool, problems: &mut Vec<String>) -> 
         trace_every: trace_every?,
         log: log?,
         log_format: log_format?,
-        export_traces,
+        exports,
+        trace_collector: None,
+        metric_collector: None,
         effective: Effective::of(values),
     })
 }
 
 /// What is wrong with an address, unless it is loopback.
 fn refuse_without_tls(name: &str, address: SocketAddr) -> Option<String> {
-    let why = "is not loopback and there is no TLS; set CLAVIGER_INSECURE=true if that is meant";
+    let why = "is not loopback and there is no TLS; give CLAVIGER_TLS_CERTIFICATE_FILE and CLAVIGER_TLS_KEY_FILE, or set \
+               CLAVIGER_INSECURE=true if that is meant";
     (!address.ip().is_loopback()).then(|| format!("{name}: {address} {why}"))
 }
 

@@ -76,7 +76,7 @@ fn is_dot_atom(local: &str) -> bool {
 }
 
 /// Labels of letters, digits and inner hyphens (RFC 1123, 2.1), the last one not all digits.
-fn is_host_name(domain: &str) -> bool {
+pub(super) fn is_host_name(domain: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')

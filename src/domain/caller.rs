@@ -1,39 +1,86 @@
 //! Who is calling, and how far they reach: nobody gives, keeps alive or gets at more than they hold.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use super::{
     Refusal, Time,
+    actor::Actor,
     attributes::Role,
     ids::{KeyName, ServiceUserName, TenantId},
     key::Key,
     network::Network,
+    peer_name::PeerName,
     rights::Right,
     scope::Scope,
     text::OnBehalfOf,
 };
 
-/// Who is calling: a key that verified, here and now.
+/// What a caller has shown, here and now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A key that verified.
+    Key(KeyName),
+    /// A client certificate with this name, which is mapped to the service user.
+    Certificate {
+        /// Whom its holder calls as.
+        service_user: ServiceUserName,
+        /// The name in the certificate.
+        name: PeerName,
+    },
+}
+
+impl Credential {
+    /// The service user whose key it is, or whom the certificate's holder calls as.
+    #[must_use]
+    pub fn owner(&self) -> &ServiceUserName {
+        match self {
+            Self::Key(key) => &key.owner,
+            Self::Certificate { service_user, .. } => service_user,
+        }
+    }
+
+    /// Who is remembered for what it did.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        match self {
+            Self::Key(key) => Actor::Key(key.clone()),
+            Self::Certificate { service_user, .. } => Actor::ServiceUser(service_user.clone()),
+        }
+    }
+}
+
+/// A text that no other credential has: names have no spaces.
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => key.fmt(f),
+            Self::Certificate { service_user, name } => write!(f, "{service_user} as {}", name.as_str()),
+        }
+    }
+}
+
+/// Who is calling.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The calling key.
-    pub key: KeyName,
-    /// What it grants.
+    /// What it has shown.
+    pub credential: Credential,
+    /// What that grants.
     pub scopes: Vec<Scope>,
-    /// The role its bearer has.
+    /// The role of whoever calls; by certificate it is `member`.
     pub role: Role,
-    /// Whom its bearer acts for.
+    /// Whom it acts for; by certificate nobody.
     pub on_behalf_of: OnBehalfOf,
-    /// Where it may be used from; empty = anywhere.
+    /// Where the credential may be used from; empty = anywhere, as a certificate may.
     pub networks: Vec<Network>,
-    /// When it expires.
+    /// When the credential ends; a mapped name doesn't.
     pub expire_time: Option<Time>,
     /// The address the call came from.
     pub address: Option<IpAddr>,
 }
 
 impl Caller {
-    /// Whether the calling key carries `right` or one that implies it.
+    /// Whether the credential carries `right` or one that implies it.
     #[must_use]
     pub fn holds(&self, right: Right) -> bool {
         self.scopes.iter().filter_map(Scope::right).any(|own| own.implies(right))
@@ -47,13 +94,13 @@ impl Caller {
     /// Whether objects of `tenant` exist for this caller: its own tenant's do, and `claviger:admin` sees all.
     #[must_use]
     pub fn sees(&self, tenant: &TenantId) -> bool {
-        self.key.owner.tenant == *tenant || self.holds(Right::Admin)
+        self.credential.owner().tenant == *tenant || self.holds(Right::Admin)
     }
 
     /// Refuses a caller that may act only on keys of its own service user, when `owner` is another one.
     /// `right` is the one that lifts this.
     pub fn require_owner(&self, owner: &ServiceUserName, right: Right) -> Result<(), Refusal> {
-        if self.holds(right) || (self.holds(Right::KeysSelf) && self.key.owner == *owner) {
+        if self.holds(right) || (self.holds(Right::KeysSelf) && self.credential.owner() == owner) {
             return Ok(());
         }
         if self.holds(Right::KeysSelf) {

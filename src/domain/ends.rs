@@ -6,6 +6,7 @@ use super::{
     ids::{KeyName, ServiceUserName, TenantId},
     key::{Key, Transition},
     owner::{OwnerState, ServiceUser, Tenant},
+    peer_name::PeerName,
     text::RevokeReason,
     verifiable_key::Standing,
 };
@@ -19,6 +20,8 @@ pub struct RememberedEnds {
     pub service_users: Vec<(ServiceUserName, OwnerEnd)>,
     /// Keys.
     pub keys: Vec<(KeyName, KeyEnd)>,
+    /// Names in certificates that were taken away from service users.
+    pub identities: Vec<(ServiceUserName, PeerName)>,
 }
 
 /// Why an owner's keys must not verify.

@@ -9,6 +9,7 @@
 
 use super::{
     Refusal, Revision, Span, Time,
+    actor::Actor,
     attributes::Attributes,
     calendar::is_due,
     ids::{KeyGroupId, KeyGroupName, KeyId, KeyName, TenantId},
@@ -68,8 +69,8 @@ pub struct Key {
     pub update_time: Time,
     /// When it was deleted.
     pub delete_time: Option<Time>,
-    /// The key that made it; `None` for what Claviger made by itself.
-    pub creator: Option<KeyName>,
+    /// Who made it; `None` for what Claviger made by itself.
+    pub creator: Option<Actor>,
     /// The key it replaced.
     pub supersedes: Option<KeyId>,
     /// The key that replaced it.
@@ -157,7 +158,7 @@ pub fn expires_soon(expire_time: Option<Time>, now: Time) -> bool {
 
 impl Key {
     /// Makes a key from what a caller decided.
-    pub fn create(name: KeyName, new: NewKey, creator: Option<KeyName>, now: Time) -> Result<Self, Refusal> {
+    pub fn create(name: KeyName, new: NewKey, creator: Option<Actor>, now: Time) -> Result<Self, Refusal> {
         check_admin_scopes(&name.owner.tenant, &new.scopes).map_err(Refusal::Invalid)?;
         Ok(Self {
             name,
@@ -316,9 +317,16 @@ impl Key {
 
 /// `claviger:admin` is only for keys of tenant `system`: every such scope elsewhere is named.
 pub fn check_admin_scopes(tenant: &TenantId, scopes: &[Scope]) -> Result<(), Vec<FieldViolation>> {
+    let violations = admin_scopes_outside_system(tenant, scopes, "key.scopes");
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// Every `claviger:admin` among scopes that stand in this field, unless it is tenant `system` that they are for.
+pub(super) fn admin_scopes_outside_system(tenant: &TenantId, scopes: &[Scope], field: &str) -> Vec<FieldViolation> {
+    if tenant.is_system() {
+        return Vec::new();
+    }
     let admin = |(index, scope): (usize, &Scope)| (scope.right() == Some(Right::Admin)).then_some(index);
-    let why = "claviger:admin is only for keys of tenant system";
-    let wrong = |index| FieldViolation::new(format!("key.scopes[{index}]"), why);
-    let violations: Vec<_> = scopes.iter().enumerate().filter_map(admin).map(wrong).collect();
-    if tenant.is_system() || violations.is_empty() { Ok(()) } else { Err(violations) }
+    let why = "claviger:admin is only for keys and certificates of tenant system";
+    scopes.iter().enumerate().filter_map(admin).map(|at| FieldViolation::new(format!("{field}[{at}]"), why)).collect()
 }

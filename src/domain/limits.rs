@@ -34,6 +34,10 @@ pub const SCOPE_SEGMENTS: usize = 8;
 pub const SCOPE_SEGMENT_CHARACTERS: usize = 32;
 /// Networks of one key.
 pub const NETWORKS: usize = 64;
+/// Names in client certificates that are mapped to one service user.
+pub const CERTIFICATE_IDENTITIES: usize = 8;
+/// Names in client certificates that a replica remembers to have been taken away from their service users.
+pub const TAKEN_IDENTITIES: usize = 10_000;
 /// Paths of one update mask.
 pub const MASK_PATHS: usize = 16;
 
@@ -74,6 +78,19 @@ pub const CREDENTIAL_HEADERS: usize = 8;
 /// Proxies before a gateway that are believed about whom they were called by.
 pub const TRUSTED_HOPS: u8 = 8;
 
+/// How often the TLS files are looked at; a new certificate is in use after the second look that sees it.
+pub const TLS_LOOK: Duration = Duration::from_secs(2);
+/// Bytes of a file of certificates, or of a private key.
+pub const TLS_FILE_BYTES: u64 = 1 << 20;
+/// Names of one client certificate: a SPIFFE ID, and DNS names.
+pub const PEER_NAMES: usize = 16;
+/// Bytes of a name of a client certificate (SPIFFE-ID, 2.3).
+pub const PEER_NAME_BYTES: usize = 2_048;
+/// Bytes of the trust domain of a SPIFFE ID (SPIFFE-ID, 2.1).
+pub const TRUST_DOMAIN_BYTES: usize = 255;
+/// Bytes of a DNS name (RFC 1035, 2.3.4, as text).
+pub const DNS_NAME_BYTES: usize = 253;
+
 /// Bytes of a message of VerificationService, KeyService and UserGroupService, and of Envoy's Check: 1,000 of the longest
 /// members fit, and all headers that Envoy takes.
 pub const LARGE_MESSAGE_BYTES: usize = 1 << 20;
@@ -110,12 +127,17 @@ pub const STREAMS_PER_CONNECTION: u32 = 200;
 /// h2 allows to lie around in small frames (RUSTSEC-2026-0258: 512 KiB, counting a frame as 256 bytes), or it would end the
 /// connection instead of waiting.
 pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;
+/// Connections that the system keeps for us until we accept them; one more waits.
+pub const BACKLOG: u32 = 1_024;
 /// Connections of the server.
 pub const CONNECTIONS: usize = 10_000;
 /// Connections from one address.
 pub const CONNECTIONS_PER_PEER: usize = 2_000;
-/// Time a new connection has to send the whole HTTP/2 preface.
+/// Time a new connection has for its TLS handshake and to send the whole HTTP/2 preface.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a connection that has said nothing yet may hold up the end after SIGTERM: its client may have sent a call with its
+/// first words.
+pub const LAST_HELLO: Duration = Duration::from_secs(1);
 /// A connection without a call for this long is asked to leave.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(600);
 /// How often a silent connection is pinged.
@@ -124,6 +146,8 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long calls may take to end after SIGTERM.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// How long the end waits for the last export of spans, and for that of metrics.
+pub const LAST_EXPORT: Duration = Duration::from_secs(2);
 
 /// Changes waiting for their turn in this process; one more is OVERLOADED.
 pub const WAITING_WRITERS: usize = 2_048;
@@ -244,6 +268,8 @@ pub const PURGE_BATCHES: usize = 200;
 /// Key groups of one tenant.
 pub const KEY_GROUPS: u64 = 1_000;
 
+/// A copy from SQLite tells how far it is after so many rows of a table.
+pub const COPY_PROGRESS: u64 = 10_000;
 /// Rows written, or named, by one statement.
 pub const ROWS_PER_STATEMENT: usize = 500;
 /// User groups of one tenant.

@@ -2,16 +2,18 @@
 //!
 //! Knows no other module, no database, no network, no clock and no source of randomness. In reading order:
 //! [`limits`], [`text`], [`ids`], [`secret_text`], [`secret`], [`pepper`], [`rights`], [`scope`], [`network`], [`key`],
-//! [`key_group`], [`verifiable_key`], [`rotation`], [`seal`], [`kek`], [`reveals`], [`owner`], [`calendar`], [`address`],
-//! [`user_group`], [`notification`], [`delivery`], [`caller`], [`credential`], [`forwarded`], [`page`], [`unsubscribe`],
-//! [`ends`], [`audit`], [`replica`], [`refusal`].
+//! [`actor`], [`key_group`], [`verifiable_key`], [`rotation`], [`seal`], [`kek`], [`reveals`], [`peer_name`],
+//! [`certificate_identity`], [`owner`], [`calendar`], [`address`], [`user_group`], [`notification`], [`delivery`], [`caller`],
+//! [`credential`], [`forwarded`], [`page`], [`unsubscribe`], [`ends`], [`audit`], [`replica`], [`refusal`].
 
+pub mod actor;
 pub mod address;
 pub mod attributes;
 pub mod audit;
 pub mod base62;
 pub mod calendar;
 pub mod caller;
+pub mod certificate_identity;
 pub mod credential;
 pub mod delivery;
 pub mod ends;
@@ -27,6 +29,7 @@ pub mod network;
 pub mod notification;
 pub mod owner;
 pub mod page;
+pub mod peer_name;
 mod people_ids;
 pub mod pepper;
 pub mod policy;

@@ -3,6 +3,7 @@
 use super::{
     Refusal, Revision, Time,
     calendar::Calendar,
+    certificate_identity::CertificateIdentities,
     ids::{ServiceUserName, TenantId},
     policy::TenantPolicy,
     text::{Description, DisplayName},
@@ -64,6 +65,8 @@ pub struct ServiceUser {
     pub description: Description,
     /// Whether its keys verify.
     pub state: OwnerState,
+    /// Names in client certificates whose holders call as it.
+    pub identities: CertificateIdentities,
     /// When it was made.
     pub create_time: Time,
     /// When it last changed.
@@ -104,7 +107,7 @@ impl Tenant {
 }
 
 impl ServiceUser {
-    /// Makes a service user, enabled.
+    /// Makes a service user, enabled, which nobody calls as by a certificate.
     #[must_use]
     pub fn create(name: ServiceUserName, display_name: DisplayName, description: Description, now: Time) -> Self {
         Self {
@@ -112,6 +115,7 @@ impl ServiceUser {
             display_name,
             description,
             state: OwnerState::Enabled,
+            identities: CertificateIdentities::default(),
             create_time: now,
             update_time: now,
             delete_time: None,

@@ -6,7 +6,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{ids::KeyName, limits, pepper::Peppers};
+use super::{caller::Credential, limits, pepper::Peppers};
 
 const LABEL: &str = "claviger.page-token.v1";
 const TAG_BYTES: usize = 16;
@@ -38,8 +38,8 @@ pub struct PageTokens {
 /// What a token is bound to: who asked, which list, with which filter.
 #[derive(Debug, Clone, Copy)]
 pub struct Binding<'a> {
-    /// The calling key.
-    pub caller: &'a KeyName,
+    /// Who asked.
+    pub caller: &'a Credential,
     /// The method.
     pub method: &'a str,
     /// Every field of the request but page_size and page_token, in order.
@@ -119,16 +119,21 @@ fn tag(key: &[u8; 32], binding: Binding<'_>, after: &str) -> [u8; TAG_BYTES] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pepper::Pepper;
+    use super::super::{ids::KeyName, peer_name::PeerName, pepper::Pepper};
     use super::*;
 
     #[test]
     fn a_token_fits_only_its_own_list_filter_and_caller() {
         let tokens = PageTokens::new(&Peppers::single(Pepper::new(&[1; 32])));
-        let name = |text: &str| KeyName::parse(text).expect("a name");
+        let name = |text: &str| Credential::Key(KeyName::parse(text).expect("a name"));
         let id = super::super::ids::KeyId::from_random([5; 16]);
         let caller = name(&format!("tenants/a/serviceUsers/u/keys/{id}"));
         let other = name(&format!("tenants/b/serviceUsers/u/keys/{id}"));
+        let called_as = |dns: &str| {
+            let name = PeerName::parse(dns).expect("a name");
+            Credential::Certificate { service_user: caller.owner().clone(), name }
+        };
+        let (certificate, another) = (called_as("dns:a.example.org"), called_as("dns:b.example.org"));
         let (filter, turned) = (["x".to_owned(), String::new()], [String::new(), "x".to_owned()]);
         let binding = Binding { caller: &caller, method: "m", filter: &filter };
         let token = tokens.seal(binding, "last");
@@ -136,11 +141,14 @@ mod tests {
         assert_eq!(tokens.open(binding, ""), Ok(None));
         for wrong in [
             Binding { caller: &other, ..binding },
+            Binding { caller: &certificate, ..binding },
             Binding { method: "n", ..binding },
             Binding { filter: &turned, ..binding },
         ] {
             assert!(tokens.open(wrong, &token).is_err());
         }
+        let by_certificate = tokens.seal(Binding { caller: &certificate, ..binding }, "last");
+        assert!(tokens.open(Binding { caller: &another, ..binding }, &by_certificate).is_err());
         let mut changed = token.into_bytes();
         for index in 0..changed.len() {
             changed[index] ^= 1;

@@ -3,6 +3,7 @@
 use super::{
     Revision, Span,
     ids::{KeyGroupName, KeyName, ServiceUserName, TenantId},
+    peer_name::PeerName,
     policy::Rule,
     rights::Right,
 };
@@ -14,13 +15,13 @@ pub enum Refusal {
     #[error("{} field(s) of the request are wrong", .0.len())]
     Invalid(Vec<FieldViolation>),
     /// The calling key lacks a right.
-    #[error("the calling key lacks {}", .0.scope())]
+    #[error("the caller lacks {}", .0.scope())]
     RightMissing(Right),
     /// The key carries a right that the caller doesn't hold.
     #[error("the key carries {}, which the calling key doesn't hold", .0.scope())]
     RightNotHeld(Right),
     /// A `keys.self` caller reached further than its own key; says in what.
-    #[error("the calling key may not reach beyond itself: {0}")]
+    #[error("the caller may not reach beyond itself: {0}")]
     WiderThanCaller(&'static str),
     /// No such resource, for this caller.
     #[error("{} not found", .0.name)]
@@ -32,6 +33,14 @@ pub enum Refusal {
     /// The id is taken.
     #[error("{} exists already", .0.name)]
     IdTaken(Resource),
+    /// The name in client certificates is mapped already.
+    #[error("{} is mapped to {owner} already", name.as_str())]
+    CertificateIdentityTaken {
+        /// The name.
+        name: PeerName,
+        /// The service user that has it.
+        owner: ServiceUserName,
+    },
     /// The request id was used for another request.
     #[error("the request_id was used for a different request")]
     RequestIdReused,

@@ -2,7 +2,8 @@
 
 use super::{
     Refusal, Span, Time,
-    ids::{KeyId, KeyName},
+    actor::Actor,
+    ids::KeyId,
     key::{Key, KeyState},
     limits,
     refusal::DeadEnd,
@@ -39,7 +40,7 @@ impl Rotation {
     /// With grace the predecessor's expire_time becomes min(now + grace, its own), so it ends EXPIRED; without, it is
     /// REVOKED with reason `rotated`. Unless told otherwise the successor gets the predecessor's original lifetime, from
     /// now; never stays never.
-    pub fn apply(self, key: Key, successor: KeyId, creator: KeyName, now: Time) -> Result<Rotated, Refusal> {
+    pub fn apply(self, key: Key, successor: KeyId, creator: Actor, now: Time) -> Result<Rotated, Refusal> {
         match key.state_at(now) {
             KeyState::Enabled if key.superseded_by.is_some() => return Err(key.refuse(DeadEnd::Superseded)),
             KeyState::Enabled => {}

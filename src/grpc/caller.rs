@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use tonic::{Request, Status};
 
 use crate::authority::{
@@ -12,29 +12,37 @@ use crate::authority::{
 };
 use crate::clock::{Clock, Moment};
 use crate::domain::{
-    Refusal,
-    attributes::Role,
+    Refusal, Time,
     audit::{Outcome, event_id},
     caller::Caller,
     ids::TenantId,
     network::fold_address,
+    peer_name::{PeerName, PeerNames},
     rights::Right,
-    scope::Scope,
-    text::OnBehalfOf,
 };
 use crate::proto::v1::ErrorReason;
 use crate::random;
 use crate::verify::{
-    Answer, Verifier,
-    record::Record,
+    NoVerdict, Verifier,
+    identities::{Certified, Identity},
     verdict::{Question, Verdict},
 };
 
-use super::status;
+use super::{recognised::Recognised, status};
 
 /// The address of the other end of a connection, put into each request by the server.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
+
+/// What is known about the other end of a connection. Small, because it goes through every call.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub address: PeerAddress,
+    /// The names of its client certificate, if it presented one that was verified and names somebody. Also an extension of
+    /// each request that tonic gets.
+    pub names: Option<PeerNames>,
+}
 
 /// The call's `x-request-id`, its own or the one it was given, put into each request by the layers.
 #[derive(Debug, Clone)]
@@ -47,6 +55,8 @@ pub struct Opening<'a> {
     pub headers: &'a HeaderMap,
     /// The address that it came from, IPv4-mapped ones folded.
     pub address: Option<IpAddr>,
+    /// The names of the client certificate that its connection was made with.
+    pub names: Option<&'a PeerNames>,
     /// Its `x-request-id`; empty when it has none.
     pub request_id: &'a str,
 }
@@ -59,23 +69,42 @@ impl<'a> Opening<'a> {
         Self {
             headers: request.metadata().as_ref(),
             address: extensions.get::<PeerAddress>().map(|peer| fold_address(peer.0.ip())),
+            names: extensions.get::<PeerNames>(),
             request_id: extensions.get::<RequestId>().map_or("", |id| &id.0),
         }
     }
 
-    /// The one bearer token of the call. The scheme's name may be in any case (RFC 9110, 11.1); the token is taken as it is.
-    fn bearer(&self) -> Option<&'a str> {
+    /// What the caller shows: the token decides where there is one, and where something else is in its place nothing does.
+    fn presented(&self, now: Time) -> Presented<'a> {
         let mut values = self.headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else { return None };
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+        match (values.next(), values.next(), self.names) {
+            (Some(value), None, _) => bearer(value).map_or(Presented::Nothing, Presented::Bearer),
+            (None, _, Some(names)) => Presented::Certificate(names.at(now)),
+            (Some(_), Some(_), _) | (None, _, None) => Presented::Nothing,
+        }
     }
+}
+
+/// What a caller shows.
+enum Presented<'a> {
+    /// One bearer token.
+    Bearer(&'a str),
+    /// A client certificate with these names; none when it has expired meanwhile.
+    Certificate(&'a [PeerName]),
+    /// Neither, or not exactly one token.
+    Nothing,
+}
+
+/// The scheme's name may be in any case (RFC 9110, 11.1); the token is taken as it is.
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
 /// A call of VerificationService that was let in.
 pub struct Admitted {
-    /// The calling key.
-    pub caller: Record,
+    /// Who called.
+    pub caller: Recognised,
     /// When the call came.
     pub arrival: Moment,
 }
@@ -98,18 +127,8 @@ impl Gate {
     /// Lets a call in whose caller has at least one of `rights`; or refuses it and counts that.
     pub async fn admit(&self, opening: Opening<'_>, method: &'static str, rights: &[Right]) -> Result<Call, Status> {
         let arrival = self.clock.moment();
-        let key = self.recognise(opening, method, arrival).await?;
-        let [role, on_behalf_of, ..] = key.description();
-        let caller = Caller {
-            key: key.name(),
-            scopes: key.scopes().map(Scope::from_packed).collect(),
-            role: Role::from_packed(role),
-            on_behalf_of: OnBehalfOf::from_packed(on_behalf_of),
-            networks: key.networks(),
-            expire_time: key.expire_time(),
-            address: opening.address,
-        };
-        let call = self.call(opening, caller, method)?;
+        let caller = self.recognise(opening, method, arrival).await?;
+        let call = self.call(opening, caller.caller(opening.address), method)?;
         match rights.iter().any(|&right| call.caller.holds(right)) {
             true => Ok(call),
             false => {
@@ -135,20 +154,49 @@ impl Gate {
         self.clock.moment()
     }
 
-    /// The calling key, good here and now.
-    async fn recognise(&self, opening: Opening<'_>, method: &'static str, arrival: Moment) -> Result<Record, Status> {
+    /// Whose key is good, or whose certificate is mapped, here and now.
+    async fn recognise(
+        &self,
+        opening: Opening<'_>,
+        method: &'static str,
+        arrival: Moment,
+    ) -> Result<Recognised, Status> {
         let address = opening.address;
-        let Some(secret) = opening.bearer() else {
-            self.count_unknown(method, address, ErrorReason::CallerMissing);
-            return Err(status::caller_missing());
-        };
-        let question = Question { client_ip: address, ..Question::default() };
-        match self.verifier.verify(secret, &question, arrival).await.map_err(status::from_no_verdict)? {
-            Answer { verdict: Verdict::Valid, key: Some(key), .. } => Ok(key),
-            Answer { .. } => {
-                self.count_unknown(method, address, ErrorReason::CallerInvalid);
-                Err(status::caller_invalid())
+        let recognised = match opening.presented(arrival.time) {
+            Presented::Bearer(secret) => {
+                let question = Question { client_ip: address, ..Question::default() };
+                let answer = self.verifier.verify(secret, &question, arrival).await.map_err(status::from_no_verdict)?;
+                answer.key.filter(|_| answer.verdict == Verdict::Valid).map(Recognised::Key)
             }
+            Presented::Certificate(names) => {
+                let certified = self.certify(names, arrival).await.map_err(status::from_no_verdict)?;
+                certified.map(Recognised::Certificate)
+            }
+            Presented::Nothing => {
+                self.count_unknown(method, address, ErrorReason::CallerMissing);
+                return Err(status::caller_missing());
+            }
+        };
+        recognised.ok_or_else(|| {
+            self.count_unknown(method, address, ErrorReason::CallerInvalid);
+            status::caller_invalid()
+        })
+    }
+
+    /// What one of these names is mapped to. Why nobody may call by them is for the log alone.
+    async fn certify(&self, names: &[PeerName], arrival: Moment) -> Result<Option<Arc<Identity>>, NoVerdict> {
+        let refused = |why| {
+            tracing::debug!(why, names = ?names.iter().map(PeerName::as_str).collect::<Vec<_>>(), "a client certificate was refused");
+            Ok(None)
+        };
+        if names.is_empty() {
+            return refused("it has expired");
+        }
+        match self.verifier.certify(names, arrival).await? {
+            Certified::Good(identity) => Ok(Some(identity)),
+            Certified::OwnerDisabled => refused("its service user, or the tenant, is disabled"),
+            Certified::Ambiguous => refused("several of its names are mapped"),
+            Certified::Missing => refused("none of its names is mapped"),
         }
     }
 
@@ -156,7 +204,7 @@ impl Gate {
     #[must_use]
     pub fn refuse(&self, call: &Call, error: &AuthorityError) -> Status {
         if let Some(reason) = status::denial(error) {
-            let mut event = call.event(&call.caller.key.owner.tenant, String::new());
+            let mut event = call.event(&call.caller.credential.owner().tenant, String::new());
             event.outcome = Outcome::Denied(status::name(reason).to_owned());
             self.authority.denials().count(event);
         }

@@ -1,7 +1,6 @@
 //! One connection: its first bytes, the bounds that tonic's own server leaves open (reliability.md R30–R32), and its end.
 
 use std::convert::Infallible;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,59 +12,105 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
-use crate::domain::limits;
+use crate::domain::{limits, peer_name::PeerNames};
+use crate::tls::{self, Port, Tls};
 
 use super::{
-    caller::PeerAddress,
+    caller::{Peer, PeerAddress},
     fast_lane::{self, Answer, FastCall, FastLane},
     layers::{self, Services},
+    preface::{self, WithPreface},
 };
-
-/// What every HTTP/2 client sends first (RFC 9113, 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const TO_HTTP_1: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\nupgrade: h2c\r\ncontent-length: 43\r\nconnection: close\r\n\r\nThis port speaks gRPC; try it with grpcurl.";
 
 /// A connection that was accepted.
 pub(super) struct Connection<S> {
     pub(super) peer: SocketAddr,
     pub(super) services: Arc<Services<S>>,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) stop: CancellationToken,
 }
 
 impl<S: FastLane> Connection<S> {
     /// Serves it to its end.
-    pub(super) async fn run(self, mut stream: TcpStream) {
-        let hello = timeout(limits::HANDSHAKE, read_preface(&mut stream));
-        match self.stop.run_until_cancelled(hello).await {
-            Some(Ok(Ok(true))) => {}
-            Some(Ok(Ok(false))) => {
-                // The peer may be gone already; there is nobody to tell then.
-                let _ = timeout(limits::HANDSHAKE, stream.write_all(TO_HTTP_1)).await;
-                return;
-            }
-            Some(Ok(Err(_)) | Err(_)) | None => return,
-        }
+    pub(super) async fn run(self, stream: TcpStream) {
+        // Each message goes out at once, those of a handshake too.
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let (read, write) = stream.into_split();
-        let read = std::io::Cursor::new(PREFACE).chain(read);
-        self.speak(tokio::io::join(read, write)).await;
+        let deadline = Instant::now() + limits::HANDSHAKE;
+        match self.tls.clone() {
+            None => self.greet(stream, None, deadline).await,
+            Some(tls) => self.encrypt(stream, &tls, deadline).await,
+        }
     }
 
-    async fn speak(self, io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin) {
+    /// Changes to TLS, or tells whoever speaks in the clear to.
+    async fn encrypt(self, mut stream: TcpStream, tls: &Tls, deadline: Instant) {
+        let beginning = timeout_at(deadline, tls::begins(&stream));
+        match self.in_time(beginning).await {
+            Some(Ok(Ok(true))) => {}
+            Some(Ok(Ok(false))) => return send_to_tls(&mut stream, deadline).await,
+            Some(Ok(Err(_)) | Err(_)) | None => return,
+        }
+        let shaking_hands = timeout_at(deadline, tls.accept(stream, Port::Grpc));
+        let agreed = self.in_time(shaking_hands).await;
+        match agreed {
+            Some(Ok(Ok(stream))) => {
+                let names = tls::peer_names(&stream);
+                self.greet(stream, names, deadline).await;
+            }
+            Some(Ok(Err(error))) => tracing::debug!(%error, "no TLS could be agreed on"),
+            Some(Err(_)) | None => {}
+        }
+    }
+
+    /// Reads what HTTP/2 clients send first, and goes on from there.
+    async fn greet<T: AsyncRead + AsyncWrite + Unpin>(
+        self,
+        mut stream: T,
+        names: Option<PeerNames>,
+        deadline: Instant,
+    ) {
+        let hello = timeout_at(deadline, preface::read(&mut stream));
+        let greeted = self.in_time(hello).await;
+        match greeted {
+            Some(Ok(Ok(true))) => self.speak(WithPreface::again(stream), names).await,
+            Some(Ok(Ok(false))) => {
+                let last_words = preface::say_and_close(stream, preface::USE_HTTP_2);
+                // Nobody waits longer for somebody who doesn't read.
+                let _ = timeout(limits::HANDSHAKE, last_words).await;
+            }
+            Some(Ok(Err(_)) | Err(_)) | None => {}
+        }
+    }
+
+    /// Waits for a connection to begin. One that was accepted just before we leave may have sent its first call already, so it
+    /// has a moment longer.
+    async fn in_time<T>(&self, beginning: impl Future<Output = T>) -> Option<T> {
+        let too_late = async {
+            self.stop.cancelled().await;
+            sleep(limits::LAST_HELLO).await;
+        };
+        tokio::select! {
+            begun = beginning => Some(begun),
+            () = too_late => None,
+        }
+    }
+
+    async fn speak(self, io: impl AsyncRead + AsyncWrite + Unpin, names: Option<PeerNames>) {
         let activity = Arc::new(Activity::default());
         let (peer, stop) = (self.peer, self.stop.clone());
         let service = {
             let activity = Arc::clone(&activity);
             hyper::service::service_fn(move |request| {
-                answer(&self.services, PeerAddress(peer), request, activity.begin())
+                let peer = Peer { address: PeerAddress(peer), names: names.clone() };
+                answer(&self.services, peer, request, activity.begin())
             })
         };
         let mut connection = pin!(settings().serve_connection(TokioIo::new(io), service));
@@ -78,7 +123,7 @@ impl<S: FastLane> Connection<S> {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        tracing::debug!(%peer, %error, "a connection broke");
+                        tracing::debug!(%error, "a connection broke");
                     }
                     return;
                 }
@@ -94,10 +139,21 @@ impl<S: FastLane> Connection<S> {
     }
 }
 
+/// Tells a client in the clear, in its own protocol, that TLS is spoken here.
+async fn send_to_tls(stream: &mut TcpStream, deadline: Instant) {
+    let telling = async {
+        let last_words = if preface::read(stream).await? { preface::GO_AWAY_USE_TLS } else { preface::USE_TLS };
+        preface::say_and_close(stream, last_words).await;
+        Ok::<_, std::io::Error>(())
+    };
+    // It is told, or it is gone.
+    let _ = timeout_at(deadline, telling).await;
+}
+
 /// Answers a request.
 fn answer<S: FastLane>(
     services: &Arc<Services<S>>,
-    peer: PeerAddress,
+    peer: Peer,
     mut request: Request<Incoming>,
     busy: Busy,
 ) -> BoxFuture<'static, Result<Response<Answer>, Infallible>> {
@@ -109,26 +165,13 @@ fn answer<S: FastLane>(
         };
         return fast_lane::answer(Arc::clone(services), call, peer, request).map(ended).boxed();
     }
-    request.extensions_mut().insert(peer);
+    let Peer { address, names } = peer;
+    request.extensions_mut().insert(address);
+    if let Some(names) = names {
+        request.extensions_mut().insert(names);
+    }
     let routed = layers::route(Arc::clone(services), request);
     routed.map(|answer| Ok(answer.map(|body| Answer::Other(busy.until_sent(body))))).boxed()
-}
-
-/// Reads what the peer says first; `false` at the first byte that no HTTP/2 client sends.
-async fn read_preface(stream: &mut TcpStream) -> std::io::Result<bool> {
-    let mut start = [0; PREFACE.len()];
-    let mut length = 0;
-    while length < start.len() {
-        let read = stream.read(&mut start[length..]).await?;
-        if read == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        length += read;
-        if !PREFACE.starts_with(&start[..length]) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn settings() -> http2::Builder<TokioExecutor> {

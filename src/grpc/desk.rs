@@ -91,6 +91,6 @@ impl Listing<'_> {
     }
 
     fn binding(&self) -> Binding<'_> {
-        Binding { caller: &self.call.caller.key, method: self.call.method, filter: &self.filter }
+        Binding { caller: &self.call.caller.credential, method: self.call.method, filter: &self.filter }
     }
 }

@@ -18,9 +18,9 @@ use http_body::Body as _;
 use hyper::body::{Bytes, Frame, Incoming};
 use prost::Message;
 use tokio::time::{Instant, error::Elapsed, timeout};
-use tonic::Status;
 use tonic::body::Body;
-use tracing::Instrument;
+use tonic::{Code, Status};
+use tracing::{Instrument, Span};
 
 use crate::domain::{limits, network::fold_address};
 use crate::proto::envoy::service::auth::v3::CheckRequest;
@@ -28,7 +28,8 @@ use crate::proto::v1::{BatchVerifyRequest, VerifyRequest};
 use crate::telemetry;
 
 use super::{
-    caller::{Opening, PeerAddress},
+    caller::{Opening, Peer},
+    convert::trace_context::{self, Told},
     layers::{self, Services},
     status,
 };
@@ -76,10 +77,13 @@ pub(super) enum FastCall {
 }
 
 impl FastCall {
+    /// All of them, in the order of their declaration.
+    pub(super) const ALL: [Self; 3] = [Self::Verify, Self::BatchVerify, Self::Check];
+
     /// The call of this path.
     pub(super) fn at(path: &str) -> Option<Self> {
         let method = path.strip_prefix('/')?;
-        [Self::Verify, Self::BatchVerify, Self::Check].into_iter().find(|call| call.method() == method)
+        Self::ALL.into_iter().find(|call| call.method() == method)
     }
 
     /// Its full name.
@@ -107,12 +111,12 @@ pub fn framed(expected: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 pub(super) fn answer<S: FastLane>(
     services: Arc<Services<S>>,
     call: FastCall,
-    peer: PeerAddress,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> impl Future<Output = Response<Answer>> + Send {
     // Taken apart out here: whatever an async function moves, its future holds twice.
     let (head, mut body) = request.into_parts();
-    let first = arrived(&mut body);
+    let mut first = arrived(&mut body);
     if call == FastCall::Verify {
         services.fast_lane.announce(first.get(PREFIX..).unwrap_or_default());
     }
@@ -120,29 +124,54 @@ pub(super) fn answer<S: FastLane>(
         if let Some(refusal) = layers::refuse_other_than_grpc(&head.method, &head.headers) {
             return refusal.map(Answer::Other);
         }
+        let started = Instant::now();
+        if says_its_trace_itself(call, &head.headers) && unframed(first.clone()).is_err() {
+            // Seldom: else it came with the head.
+            let Ok(all) = Box::pin(timeout(deadline(&head), gather(first, &mut body))).await else {
+                services.durations.count(call, Code::DeadlineExceeded, started.elapsed());
+                return refused(status::deadline_exceeded());
+            };
+            first = all;
+        }
         let id = layers::given_request_id(&head.headers);
         let request_id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
-        let span = telemetry::call_span(call.method(), request_id, &head.headers);
-        let started = (!span.is_none()).then(Instant::now);
-        let opening = Opening { headers: &head.headers, address: Some(fold_address(peer.0.ip())), request_id };
+        let span = span(call, request_id, &head.headers, &first);
+        let address = Some(fold_address(peer.address.0.ip()));
+        let opening = Opening { headers: &head.headers, address, names: peer.names.as_ref(), request_id };
         let judging = pin!(
             AssertUnwindSafe(judge(&services.fast_lane, call, opening, first, &mut body).instrument(span.clone()))
                 .catch_unwind()
         );
-        let mut response = match in_time(deadline(&head), judging).await {
-            Ok(Ok(Ok(message))) => whole(message),
-            Ok(Ok(Err(status))) => refused(status),
-            Ok(Err(_panic)) => span.in_scope(|| refused(status::panicked())),
-            Err(_elapsed) => refused(status::deadline_exceeded()),
+        let answered = match in_time(deadline(&head), judging).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(_panic)) => Err(span.in_scope(status::panicked)),
+            Err(_elapsed) => Err(status::deadline_exceeded()),
         };
-        if let Some(started) = started {
-            telemetry::call_ended(&span, call.method(), response.headers(), started.elapsed());
-        }
+        let (code, elapsed) = (answered.as_ref().map_or_else(Status::code, |_| Code::Ok), started.elapsed());
+        services.durations.count(call, code, elapsed);
+        telemetry::call_ended(&span, call.method(), code, elapsed);
+        let mut response = answered.map_or_else(refused, whole);
         if let Some(id) = id {
             response.headers_mut().insert(layers::REQUEST_ID, id.clone());
         }
         response
     }
+}
+
+/// Whether the trace of this call may be told by its message alone.
+fn says_its_trace_itself(call: FastCall, headers: &HeaderMap) -> bool {
+    call == FastCall::Check && telemetry::draws() && !headers.contains_key(telemetry::TRACEPARENT)
+}
+
+fn span(call: FastCall, request_id: &str, headers: &HeaderMap, framed: &[u8]) -> Span {
+    if says_its_trace_itself(call, headers) {
+        match trace_context::told(framed.get(PREFIX..).unwrap_or_default()) {
+            Told::Recorded(headers) => return telemetry::call_span(call.method(), request_id, &headers),
+            Told::NotRecorded if !telemetry::draws_all() => return Span::none(),
+            Told::NotRecorded | Told::Nothing => {}
+        }
+    }
+    telemetry::call_span(call.method(), request_id, headers)
 }
 
 fn deadline(head: &Parts) -> Duration {
@@ -187,7 +216,12 @@ fn arrived(body: &mut Incoming) -> Bytes {
 }
 
 /// Reads the one message of a call, which begins with `first`.
-async fn read(mut first: Bytes, body: &mut Incoming) -> Result<Bytes, Status> {
+fn read(first: Bytes, body: &mut Incoming) -> impl Future<Output = Result<Bytes, Status>> {
+    gather(first, body).map(unframed)
+}
+
+/// Reads a body to its end, or until it is longer than any message.
+async fn gather(mut first: Bytes, body: &mut Incoming) -> Bytes {
     let mut rest = Vec::new();
     while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
         // Trailers say nothing to us.
@@ -198,10 +232,11 @@ async fn read(mut first: Bytes, body: &mut Incoming) -> Result<Bytes, Status> {
             rest.extend_from_slice(&data);
         }
         if first.len() + rest.len() > PREFIX + limits::LARGE_MESSAGE_BYTES {
-            return Err(status::message_invalid());
+            // Nothing that begins so is a message.
+            return Bytes::new();
         }
     }
-    unframed(if rest.is_empty() { first } else { [&first[..], &rest].concat().into() })
+    if rest.is_empty() { first } else { [&first[..], &rest].concat().into() }
 }
 
 fn unframed(mut framed: Bytes) -> Result<Bytes, Status> {

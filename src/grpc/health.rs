@@ -6,8 +6,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint, Error};
 use tonic_health::ServingStatus;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response, health_client::HealthClient, health_server::HealthServer,
@@ -15,6 +16,7 @@ use tonic_health::pb::{
 use tonic_health::server::HealthReporter;
 
 use crate::domain::limits;
+use crate::tls::{TlsFiles, own_service::Way};
 use crate::verify::{Verifier, refresh::Refresher};
 
 /// The health service, ready to be routed.
@@ -65,18 +67,36 @@ async fn set(reporter: &HealthReporter, services: &[&str], serving: bool) {
     }
 }
 
-/// Asks the service at `address`, on this machine if it listens on all, whether it serves; the error says what it said.
-pub async fn check(mut address: SocketAddr) -> Result<(), String> {
+/// Asks the service at `address`, on this machine if it listens on all, whether it serves; the error says what it said. Over
+/// TLS when there are files for it. Answers a warning, if one is due.
+pub async fn check(mut address: SocketAddr, tls: Option<&TlsFiles>) -> Result<Option<String>, String> {
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
-    let connecting = endpoint.connect_timeout(limits::CONNECT_TIMEOUT).timeout(limits::CONNECT_TIMEOUT).connect().await;
-    let mut client = HealthClient::new(connecting.map_err(|_| format!("nobody answers on {address}"))?);
+    let endpoint = endpoint.connect_timeout(limits::CONNECT_TIMEOUT).timeout(limits::CONNECT_TIMEOUT);
+    let way = tls.map(|files| Way::to(&files.certificate));
+    let connecting = connect(endpoint, address, way.clone()).await;
+    let mut client = HealthClient::new(connecting.map_err(|_| nobody(address, tls.is_some()))?);
     let answer = client.check(HealthCheckRequest { service: String::new() }).await;
     let status = answer.map_err(|status| format!("{address} answers {}", status.message()))?.get_ref().status();
     if status == health_check_response::ServingStatus::Serving {
-        return Ok(());
+        let other = way.is_some_and(|way| way.is_other());
+        let warning = "it serves, but with another certificate than tls_certificate_file has; its log says why";
+        return Ok(other.then(|| warning.to_owned()));
     }
     Err(format!("{address} answers {}", status.as_str_name()))
+}
+
+fn nobody(address: SocketAddr, tls: bool) -> String {
+    format!("nobody answers {}on {address}", if tls { "with TLS " } else { "" })
+}
+
+async fn connect(endpoint: Endpoint, address: SocketAddr, way: Option<Way>) -> Result<Channel, Error> {
+    let Some(way) = way else { return endpoint.connect().await };
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let way = way.clone();
+        async move { way.connect(address).await.map(TokioIo::new) }
+    });
+    endpoint.connect_with_connector(connector).await
 }

@@ -21,6 +21,7 @@ use crate::telemetry;
 
 use super::{
     caller::RequestId,
+    durations::Durations,
     fast_lane::{CHECK, FastLane},
     methods, status,
 };
@@ -39,13 +40,14 @@ pub struct Services<S> {
     pub(super) fast_lane: S,
     /// Where calls go on that reach the database: whatever they do there, they don't keep a core from its connections.
     control_plane: Handle,
+    pub(super) durations: Arc<Durations>,
 }
 
 impl<S: FastLane> Services<S> {
-    /// Calls that reach the database go on in the runtime that this is called in.
+    /// Calls that reach the database go on in the runtime that this is called in. `durations`: where calls are counted.
     #[must_use]
-    pub fn new(routes: Routes, fast_lane: S) -> Self {
-        Self { routes: routes.prepare(), fast_lane, control_plane: Handle::current() }
+    pub fn new(routes: Routes, fast_lane: S, durations: Arc<Durations>) -> Self {
+        Self { routes: routes.prepare(), fast_lane, control_plane: Handle::current(), durations }
     }
 }
 
@@ -61,7 +63,7 @@ pub(super) async fn route<S: FastLane>(services: Arc<Services<S>>, mut request: 
     let span = telemetry::call_span(method, &id, request.headers());
     let started = tokio::time::Instant::now();
     let deadline = deadline(path, request.headers());
-    let control_plane = services.control_plane.clone();
+    let (control_plane, durations) = (services.control_plane.clone(), Arc::clone(&services.durations));
     let answering = async move {
         if request.uri().path() == VERIFY_STREAM {
             return services.fast_lane.verify_stream(request).await;
@@ -80,11 +82,18 @@ pub(super) async fn route<S: FastLane>(services: Arc<Services<S>>, mut request: 
         Ok(Err(_panic)) => span.in_scope(|| status::panicked().into_http()),
         Err(_elapsed) => status::deadline_exceeded().into_http(),
     };
-    telemetry::call_ended(&span, method, response.headers(), started.elapsed());
+    let (code, elapsed) = (code_of(response.headers()), started.elapsed());
+    durations.record(method, code, elapsed);
+    telemetry::call_ended(&span, method, code, elapsed);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// How a call ended, if it has: what answers without a code goes on, or will tell it at its end.
+fn code_of(headers: &HeaderMap) -> tonic::Code {
+    headers.get("grpc-status").map_or(tonic::Code::Ok, |code| tonic::Code::from_bytes(code.as_bytes()))
 }
 
 /// tonic refuses what it can't read or route before a handler sees it, and without a reason; what comes from the caller it

@@ -6,6 +6,7 @@ pub mod caller;
 mod connection;
 pub mod convert;
 pub mod desk;
+pub mod durations;
 pub mod fast_lane;
 pub mod health;
 pub mod key_groups;
@@ -14,6 +15,8 @@ pub mod layers;
 mod methods;
 pub mod notifications;
 mod places;
+mod preface;
+pub mod recognised;
 pub mod server;
 pub mod service_users;
 pub mod status;
@@ -47,6 +50,7 @@ use crate::verify::{Verifier, refresh::Refresher, tally::Tally};
 use caller::Gate;
 use convert::check::Reading;
 use desk::Desk;
+use durations::Durations;
 use layers::Services;
 use watch::Watches;
 
@@ -60,6 +64,7 @@ pub fn services(
     verifier: &Arc<Verifier>,
     refresher: &Refresher,
     tally: &Arc<Tally>,
+    durations: &Arc<Durations>,
     authority: &Authority,
     warnings: &Warnings,
     clock: &Clock,
@@ -107,5 +112,5 @@ pub fn services(
         .add_service(health.max_decoding_message_size(SMALL_MESSAGE_BYTES))
         .add_service(reflection().build_v1()?.max_decoding_message_size(SMALL_MESSAGE_BYTES))
         .add_service(reflection().build_v1alpha()?.max_decoding_message_size(SMALL_MESSAGE_BYTES));
-    Ok(Services::new(routes, verification))
+    Ok(Services::new(routes, verification, Arc::clone(durations)))
 }

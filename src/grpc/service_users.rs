@@ -34,9 +34,10 @@ impl ServiceUserService for ServiceUsers {
     ) -> Result<Response<v1::CreateServiceUserResponse>, Status> {
         let call =
             self.desk.admit(&request, "claviger.v1.ServiceUserService/CreateServiceUser", &[Right::KeysWrite]).await?;
-        let (name, display_name, description) =
+        let (name, display_name, description, identities) =
             self.desk.answer(&call, owners::create_service_user(request.get_ref()))?;
-        let creating = self.desk.authority().create_service_user(call.clone(), name, display_name, description);
+        let authority = self.desk.authority();
+        let creating = authority.create_service_user(call.clone(), name, display_name, description, identities);
         let service_user = self.desk.answer(&call, creating.await)?;
         Ok(Response::new(v1::CreateServiceUserResponse {
             service_user: Some(owners::write_service_user(&service_user)),

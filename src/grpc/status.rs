@@ -3,6 +3,7 @@
 //! Always `google.rpc.ErrorInfo` with a reason of the contract and domain `claviger`, plus the detail that fits. Causes go to
 //! the log, once, here; they never leave.
 
+mod identities;
 mod retrievable;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use crate::proto::v1::ErrorReason;
 use crate::store::StoreError;
 use crate::verify::NoVerdict;
 
+use identities::identity_taken;
 use retrievable::{kek_unavailable, not_retrievable, reveal_limit};
 
 const DOMAIN: &str = "claviger";
@@ -88,6 +90,7 @@ pub fn denial(error: &AuthorityError) -> Option<ErrorReason> {
         Refusal::Invalid(_)
         | Refusal::NotFound(_)
         | Refusal::IdTaken(_)
+        | Refusal::CertificateIdentityTaken { .. }
         | Refusal::RequestIdReused
         | Refusal::KeyLimit { .. }
         | Refusal::UserGroupLimit(_)
@@ -105,14 +108,14 @@ pub fn denial(error: &AuthorityError) -> Option<ErrorReason> {
 /// No credential, or not exactly one.
 #[must_use]
 pub fn caller_missing() -> Status {
-    let message = "present a key as `authorization: Bearer cvg_…`, exactly once";
+    let message = "present a key as `authorization: Bearer cvg_…`, exactly once, or a client certificate";
     Draft::new(Code::Unauthenticated, ErrorReason::CallerMissing, message).finish()
 }
 
 /// A credential that doesn't verify, here and now. Doesn't say why: that is for the holder of `claviger:verify`.
 #[must_use]
 pub fn caller_invalid() -> Status {
-    let message = "the presented key is not valid here and now; present another";
+    let message = "the presented key, or certificate, is not valid here and now; present another";
     Draft::new(Code::Unauthenticated, ErrorReason::CallerInvalid, message).finish()
 }
 
@@ -219,8 +222,7 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
             Draft::new(Code::PermissionDenied, ErrorReason::RightNotHeld, message).with("right", right.scope()).finish()
         }
         Refusal::WiderThanCaller(what) => {
-            let message =
-                format!("the calling key may not reach beyond itself: {what}; use a key with claviger:keys.write");
+            let message = format!("the caller may not reach beyond itself: {what}; use a key with claviger:keys.write");
             Draft::new(Code::PermissionDenied, ErrorReason::WiderThanCaller, message).with("what", what).finish()
         }
         // One arm for both, so that another tenant's object can't differ from a missing one by a byte.
@@ -238,6 +240,7 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
                 .resource(resource)
                 .finish()
         }
+        Refusal::CertificateIdentityTaken { name, owner } => identity_taken(name, owner),
         Refusal::RequestIdReused => {
             let message = "this request_id was used for a different request; use a new one for each request";
             Draft::new(Code::AlreadyExists, ErrorReason::RequestIdReused, message).finish()

@@ -21,9 +21,10 @@ use tonic::{Code, Status, Streaming};
 
 use crate::domain::{Refusal, limits, refusal::FieldViolation};
 use crate::proto::v1::VerifyStreamRequest;
-use crate::verify::{lookahead::Lookahead, record::Record};
+use crate::verify::lookahead::Lookahead;
 
 use super::{
+    recognised::Recognised,
     status,
     stream_end::StreamEnd,
     told::Told,
@@ -35,7 +36,7 @@ type Waiting = Either<Ready<Told>, BoxFuture<'static, Told>>;
 /// The answers of one VerifyStream.
 pub struct Answers {
     verification: Arc<Verification>,
-    caller: Record,
+    caller: Recognised,
     /// Read, and not yet judged.
     ahead: VecDeque<VerifyStreamRequest>,
     lookahead: Lookahead,
@@ -55,7 +56,7 @@ impl Answers {
     #[must_use]
     pub fn new(
         verification: Verification,
-        caller: Record,
+        caller: Recognised,
         questions: Streaming<VerifyStreamRequest>,
         end: StreamEnd,
     ) -> Self {

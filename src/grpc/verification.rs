@@ -25,7 +25,6 @@ use crate::proto::v1::{
 use crate::verify::{
     Answer, NoVerdict, Verifier,
     lookahead::{self, Lookahead},
-    record::Record,
     tally::Tally,
     verdict::{Question, Verdict},
 };
@@ -38,6 +37,7 @@ use super::{
         verification,
     },
     fast_lane::{FastCall, FastLane, framed},
+    recognised::Recognised,
     status,
     stream_end::StreamEnd,
     streams::Answers,
@@ -83,7 +83,7 @@ impl Verification {
     }
 
     /// As [`judge`](Self::judge), for whoever can't wait: answers when memory alone can. `None`: ask there.
-    pub fn judge_now(&self, caller: &Record, request: &VerifyRequest, arrival: Moment) -> Option<Judged> {
+    pub fn judge_now(&self, caller: &Recognised, request: &VerifyRequest, arrival: Moment) -> Option<Judged> {
         let question = match read(caller, request) {
             Ok(question) => question,
             Err(refusal) => return Some(Err(status::from_refusal(&refusal))),
@@ -97,7 +97,7 @@ impl Verification {
     }
 
     /// Judges one question, which came at `arrival`.
-    pub async fn judge(&self, caller: &Record, request: &VerifyRequest, arrival: Moment) -> Judged {
+    pub async fn judge(&self, caller: &Recognised, request: &VerifyRequest, arrival: Moment) -> Judged {
         let question = read(caller, request).map_err(|refusal| status::from_refusal(&refusal))?;
         self.counted(self.verifier.verify(&request.secret, &question, arrival).await)
     }
@@ -164,7 +164,7 @@ impl FastLane for Verification {
     async fn check(&self, opening: Opening<'_>, request: &CheckRequest) -> Result<Bytes, Status> {
         let Admitted { caller, arrival } = self.gate.admit_verification(opening, FastCall::Check.method()).await?;
         let Asked { presented, question, headers_to_remove } =
-            match self.reading.read(request, caller.verifiable_tenant()) {
+            match self.reading.read(request, caller.owner().verifiable_tenant()) {
                 Ok(asked) => asked,
                 Err(refusal) => return Ok(misunderstood(&status::from_refusal(&refusal))),
             };
@@ -268,7 +268,7 @@ impl VerificationService for Verification {
         let method = "claviger.v1.VerificationService/WatchRevocations";
         let Admitted { caller, .. } = self.admit(&request, method).await?;
         let end = StreamEnd::of(&self.gate, &request, method, &self.leaving);
-        let tenant = caller.verifiable_tenant().is_some().then(|| caller.owner().tenant().id().clone());
+        let tenant = caller.owner().verifiable_tenant().is_some().then(|| caller.owner().tenant().id().clone());
         Ok(Response::new(self.watches.open(request.get_ref(), tenant, end).await?))
     }
 }
@@ -282,9 +282,9 @@ pub(super) fn rpc_status(status: &Status) -> tonic_types::pb::Status {
     })
 }
 
-fn read<'a>(caller: &'a Record, request: &'a VerifyRequest) -> Result<Question<'a>, Refusal> {
+fn read<'a>(caller: &'a Recognised, request: &'a VerifyRequest) -> Result<Question<'a>, Refusal> {
     check_size(request)?;
-    verification::question(request, caller.verifiable_tenant())
+    verification::question(request, caller.owner().verifiable_tenant())
 }
 
 fn check_size(request: &VerifyRequest) -> Result<(), Refusal> {

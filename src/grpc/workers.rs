@@ -9,6 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::tls::Tls;
+
 use super::connection::Connection;
 use super::fast_lane::FastLane;
 use super::layers::Services;
@@ -35,9 +37,10 @@ struct Worker {
 impl Workers {
     /// Starts a thread for each core that this process may use. Each gets services of its own, so that no two cores count
     /// references to the same.
-    pub(super) fn start<S: FastLane>(services: &Services<S>, stop: &CancellationToken) -> Self {
+    pub(super) fn start<S: FastLane>(services: &Services<S>, tls: Option<&Arc<Tls>>, stop: &CancellationToken) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self((0..cores).filter_map(|core| Worker::start(core, services.clone(), stop.clone())).collect())
+        let start = |core| Worker::start(core, services.clone(), tls.cloned(), stop.clone());
+        Self((0..cores).filter_map(start).collect())
     }
 
     /// Gives a connection to whoever has the fewest.
@@ -65,13 +68,18 @@ impl Workers {
 }
 
 impl Worker {
-    fn start<S: FastLane>(core: usize, services: Services<S>, stop: CancellationToken) -> Option<Self> {
+    fn start<S: FastLane>(
+        core: usize,
+        services: Services<S>,
+        tls: Option<Arc<Tls>>,
+        stop: CancellationToken,
+    ) -> Option<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.inspect_err(|error| tracing::error!(%error, "a core could not be put to work")).ok()?;
         let (connections, arriving) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         let load = Arc::new(AtomicUsize::new(0));
-        let serving = serve(arriving, Arc::new(services), Arc::clone(&load), stop);
+        let serving = serve(arriving, Arc::new(services), tls, Arc::clone(&load), stop);
         let started = thread::Builder::new().name(format!("core-{core}")).spawn(move || {
             runtime.block_on(serving);
             // Nobody waits any more when the time to drain is over.
@@ -85,12 +93,13 @@ impl Worker {
 async fn serve<S: FastLane>(
     mut arriving: mpsc::UnboundedReceiver<Accepted>,
     services: Arc<Services<S>>,
+    tls: Option<Arc<Tls>>,
     load: Arc<AtomicUsize>,
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
     while let Some(Accepted { stream, peer, place }) = arriving.recv().await {
-        let connection = Connection { peer, services: Arc::clone(&services), stop: stop.clone() };
+        let connection = Connection { peer, services: Arc::clone(&services), tls: tls.clone(), stop: stop.clone() };
         let load = Arc::clone(&load);
         connections.spawn(async move {
             match tokio::net::TcpStream::from_std(stream) {

@@ -1,7 +1,6 @@
 //! HTTP/1.1 connections: so many at once, each with bounds on what it sends, how long it takes and how old it gets.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,26 +13,31 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::domain::limits;
+use crate::tls::{self, Port, Tls};
 
 /// How long to rest when the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// To HTTP in the clear, where TLS is spoken.
+const USE_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-length: 36\r\nconnection: close\r\n\r\nThis port speaks TLS; use https://.\n";
 
 /// Accepts connections until `stop`, then lets running requests end, for [`limits::DRAIN`] at most. Who comes when all
 /// places are taken waits in the system's queue: a probe is late rather than refused.
-pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, routes: Router, tls: Option<Arc<Tls>>, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS));
     let connections = TaskTracker::new();
     let accept = async || (Arc::clone(&places).acquire_owned().await, listener.accept().await);
     while let Some((place, accepted)) = stop.run_until_cancelled(accept()).await {
-        let (stream, peer) = match accepted {
+        let (stream, _) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // One bad connection, or no descriptor left: neither may end the service.
@@ -42,9 +46,12 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
                 continue;
             }
         };
-        let (routes, stop) = (routes.clone(), stop.clone());
+        let (routes, tls, stop) = (routes.clone(), tls.clone(), stop.clone());
         connections.spawn(async move {
-            speak(stream, peer, routes, stop).await;
+            match tls {
+                None => speak(stream, routes, stop).await,
+                Some(tls) => encrypt(stream, routes, &tls, stop).await,
+            }
             drop(place);
         });
     }
@@ -55,7 +62,27 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
     }
 }
 
-async fn speak(stream: TcpStream, peer: SocketAddr, routes: Router, stop: CancellationToken) {
+/// Changes to TLS, or tells whoever speaks in the clear to.
+async fn encrypt(mut stream: TcpStream, routes: Router, tls: &Tls, stop: CancellationToken) {
+    let deadline = Instant::now() + limits::HANDSHAKE;
+    let begins = timeout_at(deadline, tls::begins(&stream)).await;
+    let begun = match begins {
+        Ok(Ok(true)) => timeout_at(deadline, tls.accept(stream, Port::Http)).await,
+        Ok(Ok(false)) => {
+            // It reads this, or it is gone.
+            let _ = timeout_at(deadline, stream.write_all(USE_TLS)).await;
+            return;
+        }
+        Ok(Err(_)) | Err(_) => return,
+    };
+    match begun {
+        Ok(Ok(stream)) => speak(stream, routes, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS could be agreed on for HTTP"),
+        Err(_) => {}
+    }
+}
+
+async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, routes: Router, stop: CancellationToken) {
     let service = service_fn(move |request| answer(routes.clone(), request));
     let mut connection = pin!(settings().serve_connection(TokioIo::new(stream), service));
     let mut leaving = pin!(timeout(limits::HTTP_CONNECTION_LIFE, stop.cancelled()));
@@ -67,7 +94,7 @@ async fn speak(stream: TcpStream, peer: SocketAddr, routes: Router, stop: Cancel
         }
     };
     if let Ok(Err(error)) = ended {
-        tracing::debug!(%peer, %error, "an HTTP connection broke");
+        tracing::debug!(%error, "an HTTP connection broke");
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::config::MailServer;
 use crate::domain::limits;
 
-use super::smtp::{Failure, SmtpServer};
+use super::smtp::{Failure, SmtpServer, parameters};
 
 /// "Service not available, closing" (RFC 5321, 3.8): about the server, whenever it comes.
 const CLOSING: u16 = 421;
@@ -45,9 +45,10 @@ impl Mailer {
                 made.map_err(|error| MailerError(format!("{}: {error}", folder.display())))?;
                 Ok(Self::File(AsyncFileTransport::new(folder)))
             }
-            MailServer::Smtp { host, port, security, credentials } => {
-                let server = SmtpServer::new(host, *port, *security, credentials.as_ref(), connections);
-                Ok(Self::Smtp(Box::new(server.map_err(|error| MailerError(in_full(&error)))?)))
+            MailServer::Smtp { host, port, security, authorities, credentials } => {
+                let tls = parameters(host, authorities.as_ref()).map_err(|error| MailerError(in_full(&error)))?;
+                let server = SmtpServer::new(host, *port, *security, tls, credentials.as_ref(), connections);
+                Ok(Self::Smtp(Box::new(server)))
             }
         }
     }

@@ -135,16 +135,17 @@ impl Report {
 
 impl PostOffice {
     /// Prepares to tell people about the keys of the server at `endpoint`, host and port. `links`: the base of one-click
-    /// links, and what makes them.
+    /// links, and what makes them. `encrypted`: whether this process speaks TLS itself.
     pub fn new(
         settings: &MailSettings,
         endpoint: String,
+        encrypted: bool,
         links: Option<(String, Arc<Links>)>,
     ) -> Result<Self, PostOfficeError> {
         let Sender { address, name } = &settings.from;
         let from = Mailbox::new(name.as_ref().map(|name| name.as_str().to_owned()), address.as_str().parse()?);
-        // This process speaks without TLS; a proxy in front of it with a port of https doesn't.
-        let plaintext = ![":443", ":8443"].iter().any(|port| endpoint.ends_with(port));
+        // A proxy in front of this process with a port of https speaks TLS too.
+        let plaintext = !encrypted && ![":443", ":8443"].iter().any(|port| endpoint.ends_with(port));
         let letterhead = Letterhead::new(from, endpoint, plaintext)?;
         let mailer = Mailer::new(&settings.server, settings.connections)?;
         let connections = settings.connections;

@@ -8,7 +8,7 @@ use lettre::Message;
 use lettre::transport::smtp::{
     Error,
     authentication::{Credentials, DEFAULT_MECHANISMS},
-    client::{AsyncSmtpConnection, TlsParameters},
+    client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters},
     commands::{Data, Mail, Rcpt, Rset},
     extension::ClientId,
     response::Response,
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::config::{Credentials as Login, Encryption};
 use crate::domain::limits;
+use crate::tls::pem::Authorities;
 
 /// Longest pause in which a connection is kept for the next mail: servers hang up on silent ones.
 const IDLE: Duration = Duration::from_secs(15);
@@ -43,24 +44,35 @@ pub(super) enum Failure {
     OfThisMail(Error),
 }
 
+/// Whom to believe to be `host`: who has a certificate from these authorities, or, without any, from one of the system's.
+pub(super) fn parameters(host: &str, authorities: Option<&Authorities>) -> Result<TlsParameters, Error> {
+    let Some(authorities) = authorities else { return TlsParameters::new(host.to_owned()) };
+    let authorities = Certificate::from_pem(authorities.pem())?;
+    TlsParameters::builder(host.to_owned())
+        .certificate_store(CertificateStore::None)
+        .add_root_certificate(authorities)
+        .build()
+}
+
 impl SmtpServer {
     pub(super) fn new(
         host: &str,
         port: u16,
         security: Encryption,
+        tls: TlsParameters,
         login: Option<&Login>,
         connections: usize,
-    ) -> Result<Self, Error> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             host: host.to_owned(),
             port,
             security,
-            tls: TlsParameters::new(host.to_owned())?,
+            tls,
             login: login.map(|login| Credentials::new(login.user.clone(), login.password.clone())),
             hello: ClientId::default(),
             connections,
             idle: Mutex::default(),
-        })
+        }
     }
 
     /// Hands a mail over. Takes as long as the server lets it; dropped, it takes its connection with it.

@@ -42,7 +42,7 @@ pub(super) async fn open(target: &Target, application_name: &str) -> Result<Pool
             // The writer first: it switches the file to the write-ahead log before anybody reads.
             let writers = sqlite_writer(file).await?;
             let readers = sqlite_pool(sqlite_options(file).pragma("query_only", "ON"), limits::READERS).await?;
-            let feed = sqlite_pool(sqlite_options(file).pragma("query_only", "ON"), 1).await?;
+            let feed = sqlite_reader(file).await?;
             let failover = FailoverWatch::default();
             Ok(Pools { writers, readers, feed, replicas: None, concurrent_writers: 1, failover })
         }
@@ -64,6 +64,11 @@ pub(super) async fn open(target: &Target, application_name: &str) -> Result<Pool
 pub(super) async fn sqlite_writer(file: &Path) -> Result<DatabaseConnection, StoreError> {
     create_private(file).await?;
     sqlite_pool(sqlite_options(file).journal_mode(SqliteJournalMode::Wal), 1).await
+}
+
+/// A connection that only reads an SQLite file, which must be there.
+pub(super) async fn sqlite_reader(file: &Path) -> Result<DatabaseConnection, StoreError> {
+    sqlite_pool(sqlite_options(file).pragma("query_only", "ON"), 1).await
 }
 
 /// Makes the file readable by its owner alone; SQLite gives its other files the same mode.

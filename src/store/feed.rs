@@ -19,6 +19,7 @@ use crate::domain::{
 
 use super::{
     StoreError,
+    certificate_identities::{read_followed, with_identities},
     entity::{api_key, service_user, tenant},
     error::within,
     failover::FailoverWatch,
@@ -161,11 +162,13 @@ impl Feed {
         self.page::<_, VerifiableTenantRow>(query.select_only().columns(columns)).await
     }
 
-    /// The next service users that changed, at most 1,000; fewer means all were seen.
+    /// The next service users that changed, with their names in certificates; at most 1,000, fewer means all were seen.
     pub async fn service_users(&self, after: &Cursor) -> Result<Vec<FeedRow<ServiceUser>>, StoreError> {
         use service_user::Column;
         let ids = [Column::TenantId, Column::Id];
-        self.page::<_, service_user::Model>(following::<service_user::Entity>(Column::Revision, &ids, after)).await
+        let query = with_identities(following::<service_user::Entity>(Column::Revision, &ids, after));
+        let rows = row::fetch(&self.database, query).await?;
+        rows.iter().map(|row| feed_row::<service_user::Model, _>(row, read_followed(row))).collect()
     }
 
     /// The next keys that changed, at most 1,000; fewer means all were seen.
@@ -179,7 +182,7 @@ impl Feed {
 
     async fn page<E: EntityTrait, R: Row>(&self, query: Select<E>) -> Result<Vec<FeedRow<R::Value>>, StoreError> {
         let rows = row::fetch(&self.database, query).await?;
-        rows.iter().map(feed_row::<R>).collect()
+        rows.iter().map(|row| feed_row::<R, _>(row, row::read::<R>(row))).collect()
     }
 }
 
@@ -201,7 +204,7 @@ pub fn is_last_page<T>(rows: &[FeedRow<T>]) -> bool {
     (rows.len() as u64) < limits::FEED_PAGE
 }
 
-fn feed_row<R: Row>(row: &QueryResult) -> Result<FeedRow<R::Value>, StoreError> {
+fn feed_row<R: Row, T>(row: &QueryResult, content: Result<T, StoreError>) -> Result<FeedRow<T>, StoreError> {
     let parts = row::naming_texts::<R>(row)?;
-    Ok(FeedRow { revision: row.try_get("", "revision")?, id: R::name(&parts), content: row::read::<R>(row), parts })
+    Ok(FeedRow { revision: row.try_get("", "revision")?, id: R::name(&parts), content, parts })
 }

@@ -6,6 +6,7 @@ use sea_orm::prelude::DateTimeUtc;
 
 use crate::domain::{
     Revision, Span,
+    actor::Actor,
     attributes::{Attributes, IntegrationType, Role},
     ids::{KeyGroupId, KeyId, KeyName, ServiceUserId, ServiceUserName, TenantId},
     key::{Key, KeyState},
@@ -55,7 +56,7 @@ pub(super) fn columns(key: &Key, revision: Revision) -> Result<ActiveModel, Stor
         create_time: Set(key.create_time),
         update_time: Set(key.update_time),
         delete_time: Set(key.delete_time),
-        creator: Set(key.creator.as_ref().map(KeyName::to_string)),
+        creator: Set(key.creator.as_ref().map(Actor::to_string)),
         supersedes: Set(key.supersedes.map(|id| id.to_string())),
         superseded_by: Set(key.superseded_by.map(|id| id.to_string())),
         retrievable: Set(key.retrievable.into()),
@@ -156,7 +157,7 @@ impl Row for Model {
             create_time: self.create_time,
             update_time: self.update_time,
             delete_time: self.delete_time,
-            creator: self.creator.map(|name| column("creator", KeyName::parse(&name))).transpose()?,
+            creator: self.creator.map(|name| column("creator", Actor::parse(&name))).transpose()?,
             supersedes: self.supersedes.map(|id| key_id("supersedes", &id)).transpose()?,
             superseded_by: self.superseded_by.map(|id| key_id("superseded_by", &id)).transpose()?,
             retrievable: self.retrievable == 1,
@@ -221,11 +222,11 @@ fn key_id(name: &str, text: &str) -> Result<KeyId, String> {
     KeyId::parse(text).ok_or_else(|| format!("{name}: is not a key id"))
 }
 
-fn json_of(texts: impl Iterator<Item = String>) -> Result<String, StoreError> {
+pub(super) fn json_of(texts: impl Iterator<Item = String>) -> Result<String, StoreError> {
     json(&texts.collect::<Vec<_>>())
 }
 
-fn list_of<T>(json: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+pub(super) fn list_of<T>(json: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     let texts: Vec<String> = serde_json::from_str(json).map_err(|error| error.to_string())?;
     texts.iter().map(|text| parse(text)).collect()
 }

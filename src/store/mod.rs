@@ -7,7 +7,9 @@
 //! adds to [`Store`] and [`Write`].
 
 mod audit;
+mod certificate_identities;
 mod connect;
+mod copy;
 mod deliveries;
 mod entity;
 mod error;
@@ -21,6 +23,7 @@ mod notifications;
 mod owned_keys;
 mod peppers;
 mod policy_row;
+mod pool_use;
 mod postgres_url;
 mod probe;
 mod purge;
@@ -50,17 +53,19 @@ use sea_orm::DatabaseConnection;
 
 use crate::domain::{Revision, replica::ReplicaId};
 
+pub use copy::{Copied, CopiedTable, CopyError, Fingerprint, Progress, copy};
 pub use deliveries::{Claimed, DeliveryFilter, SentMail, Settlement, Wanted};
 pub use error::StoreError;
 pub use feed::{Cursor, Feed, FeedRow, Look, is_last_page};
 pub use keys::{KeyFilter, KeyStateFilter, Rehash, StoredKey};
 pub use listen::Listener;
 pub use notifications::NotificationFilter;
+pub use pool_use::PoolUse;
 pub use purge::Purged;
 pub use replays::Replay;
 pub use replicas::{LiveReplica, Replicas};
 pub use sealed::{SealedPage, StoredSecret};
-pub use slots::{Room, Slot};
+pub use slots::{Grants, Room, Slot};
 pub use subscribers::SubscriberPage;
 pub use target::{PostgresSettings, Target};
 pub use warned_keys::{Due, Ends, WarnedCursor, WarnedKey, WarnedPage};
@@ -104,14 +109,14 @@ impl Store {
     /// Brings an empty database to the schema of this binary and leaves a current one alone: what `serve` calls. Safe when
     /// several processes do it at once.
     ///
-    /// Fails with `Schema` when the database lacks changes (somebody must decide to migrate data) or was made by a newer
-    /// version; else as [`connect`](Self::connect).
+    /// Fails with `Schema` when the database lacks changes (somebody must decide to migrate data), or a newer version took
+    /// something away from it; else as [`connect`](Self::connect). What a newer version only added does no harm.
     pub async fn prepare_schema(target: &Target) -> Result<(), StoreError> {
         schema::prepare(target).await
     }
 
     /// Applies every change the database lacks, and answers how many: what `claviger migrate` calls. Safe when several
-    /// processes do it at once. Fails with `Schema` when the database was made by a newer version; else as
+    /// processes do it at once. Fails with `Schema` when a newer version took something away from it; else as
     /// [`connect`](Self::connect).
     pub async fn migrate(target: &Target) -> Result<u32, StoreError> {
         schema::migrate(target).await

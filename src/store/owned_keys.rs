@@ -58,8 +58,8 @@ impl Write {
         Ok(!row::fetch(&self.transaction, query).await?.is_empty())
     }
 
-    /// The rights over Claviger that live keys of a service user, or of a tenant, carry. Each once. Keys of deleted service
-    /// users are deleted, so they don't count.
+    /// The rights over Claviger that live keys of a service user, or of a tenant, carry, and those that somebody has by
+    /// certificate. Each once. Keys of deleted service users are deleted, so they don't count.
     pub async fn live_scopes(
         &self,
         tenant: &TenantId,
@@ -71,7 +71,9 @@ impl Write {
             // A scope holds no character that JSON escapes or LIKE treats as special.
             let carries = api_key::Column::Scopes.like(format!("%\"{}\"%", right.scope()));
             let query = api_key::Entity::find().filter(live(tenant, service_user, now)).filter(carries).limit(1);
-            if !row::fetch(&self.transaction, query).await?.is_empty() {
+            if !row::fetch(&self.transaction, query).await?.is_empty()
+                || self.has_identity_with(tenant, service_user, right).await?
+            {
                 carried.push(Scope::parse(right.scope()).map_err(StoreError::Bug)?);
             }
         }

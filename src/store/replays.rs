@@ -16,7 +16,7 @@ use super::{
 /// What a request was answered.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Replay {
-    /// Full name of the calling key, whose own this is.
+    /// What its caller had shown, whose own this is.
     pub caller: String,
     /// What the caller named its request.
     pub request_id: String,

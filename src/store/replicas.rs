@@ -135,6 +135,10 @@ impl Replicas {
         self.shared.reconnects.load(Ordering::Relaxed)
     }
 
+    pub(super) fn database(&self) -> &DatabaseConnection {
+        &self.database
+    }
+
     pub(super) fn options(&self) -> &PgConnectOptions {
         &self.options
     }

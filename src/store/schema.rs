@@ -16,11 +16,15 @@ use super::{StoreError, Target, connect, postgres_url, probe, write};
 const LOCK: i64 = 0x636c_6176_6967_6572;
 
 /// What the database's schema is to this binary.
-enum Standing {
+#[derive(Debug)]
+pub(super) enum Standing {
     Empty,
     Current,
     Lacks(usize),
-    Newer,
+    /// A newer version added so much to it, and took nothing away.
+    Expanded(usize),
+    /// A newer version took something away.
+    Contracted,
 }
 
 /// See [`super::Store::prepare_schema`].
@@ -29,10 +33,12 @@ pub(super) async fn prepare(target: &Target) -> Result<(), StoreError> {
     let outcome = match standing(&database).await {
         Ok(Standing::Empty) => apply(&database).await,
         Ok(Standing::Current) => Ok(()),
-        Ok(Standing::Lacks(count)) => Err(StoreError::Schema(format!(
-            "the database lacks {count} change(s) of its schema; make a backup and run `claviger migrate`"
-        ))),
-        Ok(Standing::Newer) => Err(newer()),
+        Ok(Standing::Lacks(count)) => Err(lacks(count)),
+        Ok(Standing::Expanded(changes)) => {
+            tracing::warn!(changes, "a newer version has added to the database's schema; this one does without");
+            Ok(())
+        }
+        Ok(Standing::Contracted) => Err(newer()),
         Err(error) => Err(error),
     };
     close(database).await;
@@ -45,8 +51,9 @@ pub(super) async fn migrate(target: &Target) -> Result<u32, StoreError> {
     let count = match standing(&database).await {
         Ok(Standing::Empty) => Ok(claviger_migrations::known().len()),
         Ok(Standing::Lacks(count)) => Ok(count),
-        Ok(Standing::Current) => Ok(0),
-        Ok(Standing::Newer) => Err(newer()),
+        // Undoing what a newer version added would lose what it wrote there.
+        Ok(Standing::Current | Standing::Expanded(_)) => Ok(0),
+        Ok(Standing::Contracted) => Err(newer()),
         Err(error) => Err(error),
     };
     let outcome = match count {
@@ -57,13 +64,19 @@ pub(super) async fn migrate(target: &Target) -> Result<u32, StoreError> {
     outcome.map(|count| u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-fn newer() -> StoreError {
+pub(super) fn lacks(count: usize) -> StoreError {
+    StoreError::Schema(format!(
+        "the database lacks {count} change(s) of its schema; make a backup and run `claviger migrate`"
+    ))
+}
+
+pub(super) fn newer() -> StoreError {
     let what = "the database was made by a newer version of claviger; start that version, or restore a backup";
     StoreError::Schema(format!("{what} (`claviger --version` shows this one's)"))
 }
 
 /// A connection of its own; on PostgreSQL it holds the lock until it is closed.
-async fn open(target: &Target) -> Result<DatabaseConnection, StoreError> {
+pub(super) async fn open(target: &Target) -> Result<DatabaseConnection, StoreError> {
     let settings = match target {
         Target::Sqlite { file } => return connect::sqlite_writer(file).await,
         Target::Postgres(settings) => settings,
@@ -77,27 +90,31 @@ async fn open(target: &Target) -> Result<DatabaseConnection, StoreError> {
     Ok(database)
 }
 
-async fn close(database: DatabaseConnection) {
+pub(super) async fn close(database: DatabaseConnection) {
     if let Err(error) = database.close().await {
         tracing::warn!(%error, "the connection for migrations could not be closed cleanly");
     }
 }
 
 /// Only reads, so that it needs no rights to change the schema.
-async fn standing(database: &DatabaseConnection) -> Result<Standing, StoreError> {
+pub(super) async fn standing(database: &DatabaseConnection) -> Result<Standing, StoreError> {
     let known: BTreeSet<String> = claviger_migrations::known().into_iter().collect();
     let applied: BTreeSet<String> = claviger_migrations::applied(database).await?.into_iter().collect();
     if applied.is_empty() {
         return Ok(Standing::Empty);
     }
-    if applied.difference(&known).next().is_some() {
-        return Ok(Standing::Newer);
+    let unknown: Vec<&String> = applied.difference(&known).collect();
+    if unknown.iter().any(|name| claviger_migrations::contracts(name)) {
+        return Ok(Standing::Contracted);
     }
-    match known.difference(&applied).count() {
-        0 => Ok(Standing::Current),
+    match (known.difference(&applied).count(), unknown.len()) {
+        (0, 0) => Ok(Standing::Current),
+        (0, count) => Ok(Standing::Expanded(count)),
         // A first start that died between two changes of the schema.
-        _ if is_unused(database).await? => Ok(Standing::Empty),
-        count => Ok(Standing::Lacks(count)),
+        (_, 0) if is_unused(database).await? => Ok(Standing::Empty),
+        (count, 0) => Ok(Standing::Lacks(count)),
+        // Two histories: a database that is ahead has everything from before.
+        (_, _) => Ok(Standing::Contracted),
     }
 }
 
@@ -106,6 +123,6 @@ async fn is_unused(database: &DatabaseConnection) -> Result<bool, StoreError> {
     Ok(write::revision_row(database, "SELECT value FROM revision WHERE id = 1").await? == 0)
 }
 
-async fn apply(database: &DatabaseConnection) -> Result<(), StoreError> {
+pub(super) async fn apply(database: &DatabaseConnection) -> Result<(), StoreError> {
     Ok(claviger_migrations::apply(database).await?)
 }

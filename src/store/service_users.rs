@@ -7,6 +7,7 @@ use sea_orm::{
 
 use crate::domain::{
     Revision,
+    certificate_identity::CertificateIdentities,
     ids::{ServiceUserId, ServiceUserName, TenantId},
     owner::ServiceUser,
     page::{Page, Paged},
@@ -15,6 +16,7 @@ use crate::domain::{
 
 use super::{
     Store, StoreError, Write,
+    certificate_identities::{read_service_user, with_identities},
     entity::service_user::{ActiveModel, Column, Entity, Model},
     error::within,
     row::{self, Row, column, owner_state, read_owner_state},
@@ -42,7 +44,8 @@ impl Store {
             query = query.filter(Column::Id.gt(after));
         }
         let query = query.order_by_asc(Column::Id).limit(page.size + 1);
-        let service_users = row::read_all(&self.readers, query).await?;
+        let rows = row::fetch(&self.readers, with_identities(query)).await?;
+        let service_users = rows.iter().map(read_service_user).collect::<Result<_, _>>()?;
         Ok(Paged::cut(service_users, page.size, |service_user| service_user.name.id.to_string()))
     }
 }
@@ -53,7 +56,7 @@ impl Write {
         find(&self.transaction, name).await
     }
 
-    /// Stores a new service user. The id must be free, and the tenant there.
+    /// Stores a new service user, without its names in certificates. The id must be free, and the tenant there.
     pub async fn insert_service_user(&self, service_user: &ServiceUser) -> Result<(), StoreError> {
         let row = ActiveModel {
             tenant_id: Set(service_user.name.tenant.to_string()),
@@ -63,7 +66,7 @@ impl Write {
         within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
     }
 
-    /// Stores every field of a service user that exists.
+    /// Stores every field of a service user that exists, but its names in certificates.
     pub async fn update_service_user(&self, service_user: &ServiceUser) -> Result<(), StoreError> {
         let update = Entity::update_many()
             .set(columns(service_user, self.revision()))
@@ -75,7 +78,7 @@ impl Write {
 }
 
 async fn find(database: &impl ConnectionTrait, name: &ServiceUserName) -> Result<Option<ServiceUser>, StoreError> {
-    row::read_one(database, named(name)).await
+    row::fetch(database, with_identities(named(name))).await?.first().map(read_service_user).transpose()
 }
 
 fn named(name: &ServiceUserName) -> Select<Entity> {
@@ -111,6 +114,7 @@ impl Row for Model {
             display_name: column("display_name", DisplayName::parse(&self.display_name))?,
             description: column("description", Description::parse(&self.description))?,
             state: read_owner_state(&self.state)?,
+            identities: CertificateIdentities::default(),
             create_time: self.create_time,
             update_time: self.update_time,
             delete_time: self.delete_time,

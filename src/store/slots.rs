@@ -3,11 +3,20 @@
 //! Expiry is computed, so a key that has expired still holds its slot until somebody needs it; then it is recorded as
 //! EXPIRED and gives the slot back. An expired key never blocks a create.
 
-use sea_orm::{ConnectionTrait, Statement};
+use std::sync::LazyLock;
 
-use crate::domain::{Time, ids::ServiceUserName, limits, policy::TenantPolicy};
+use sea_orm::QueryResult;
 
-use super::{StoreError, Write, error::within, policy_row};
+use crate::domain::{
+    Time,
+    ids::{KeyName, ServiceUserName},
+    limits,
+    network::Network,
+    policy::TenantPolicy,
+    scope::Scope,
+};
+
+use super::{StoreError, Write, key_row::list_of, owned_keys::OWNERS_ENABLED, policy_row};
 
 /// A place for a live key of a service user: 0 to 9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +43,15 @@ impl Room {
     }
 }
 
+/// What a calling key grants.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Grants {
+    /// What its bearer may do.
+    pub scopes: Vec<Scope>,
+    /// Where from; empty = anywhere.
+    pub networks: Vec<Network>,
+}
+
 /// One question instead of two, because every other writer waits meanwhile: a service user without keys is one row.
 const ROOM: &str = "SELECT api_key.slot AS slot, tenant.policy AS policy FROM service_user
     JOIN tenant ON tenant.id = service_user.tenant_id
@@ -41,18 +59,51 @@ const ROOM: &str = "SELECT api_key.slot AS slot, tenant.policy AS policy FROM se
         AND api_key.service_user_id = service_user.id AND api_key.slot IS NOT NULL
     WHERE service_user.tenant_id = $1 AND service_user.id = $2 AND service_user.delete_time IS NULL";
 
+/// The same, asked together with the calling key, under the conditions of [`Write::usable_key`].
+static ROOM_FOR: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT taken.slot AS slot, tenant.policy AS policy, caller.scopes AS scopes, caller.networks AS networks
+    FROM service_user
+    JOIN tenant ON tenant.id = service_user.tenant_id
+    JOIN (SELECT scopes, networks FROM api_key WHERE id = $3 AND tenant_id = $4 AND service_user_id = $5
+        AND state = 'ENABLED' AND delete_time IS NULL AND (expire_time IS NULL OR expire_time > $6)
+        AND {OWNERS_ENABLED}) AS caller ON TRUE
+    LEFT JOIN api_key AS taken ON taken.tenant_id = service_user.tenant_id
+        AND taken.service_user_id = service_user.id AND taken.slot IS NOT NULL
+    WHERE service_user.tenant_id = $1 AND service_user.id = $2 AND service_user.delete_time IS NULL"
+    )
+});
+
 impl Write {
     /// The room that a service user has for keys; `None` when there is no such service user, or it is deleted.
     pub async fn room(&self, owner: &ServiceUserName) -> Result<Option<Room>, StoreError> {
-        let values = [owner.tenant.as_str().into(), owner.id.as_str().into()];
-        let statement = Statement::from_sql_and_values(self.transaction.get_database_backend(), ROOM, values);
-        let rows = within(self.transaction.query_all_raw(statement)).await?;
+        read_room(owner, &self.rows(ROOM, [owner.tenant.as_str().into(), owner.id.as_str().into()]).await?)
+    }
+
+    /// The room that a service user has for keys, and what the key of who asks for it grants: `None` when there is no such
+    /// service user, or the key isn't [usable](Self::usable_key). One question for both, which is a tenth more creates.
+    pub async fn room_for(
+        &self,
+        owner: &ServiceUserName,
+        caller: &KeyName,
+        now: Time,
+    ) -> Result<Option<(Room, Grants)>, StoreError> {
+        let values = [
+            owner.tenant.as_str().into(),
+            owner.id.as_str().into(),
+            caller.id.to_string().into(),
+            caller.owner.tenant.as_str().into(),
+            caller.owner.id.as_str().into(),
+            now.into(),
+        ];
+        let rows = self.rows(&ROOM_FOR, values).await?;
+        let Some(room) = read_room(owner, &rows)? else { return Ok(None) };
         let Some(first) = rows.first() else { return Ok(None) };
-        let policy = policy_row::read(&first.try_get::<String>("", "policy")?);
-        let policy =
-            policy.map_err(|why| StoreError::Corrupt { table: "tenant", id: owner.tenant.to_string(), why })?;
-        let slots: Vec<Option<i16>> = rows.iter().map(|row| row.try_get("", "slot")).collect::<Result<_, _>>()?;
-        Ok(Some(Room { taken: slots.into_iter().flatten().collect(), policy }))
+        let (scopes, networks): (String, String) = (first.try_get("", "scopes")?, first.try_get("", "networks")?);
+        let corrupt = |why: String| StoreError::Corrupt { table: "api_key", id: caller.to_string(), why };
+        let scopes = list_of(&scopes, Scope::parse).map_err(corrupt)?;
+        let networks = list_of(&networks, Network::parse).map_err(corrupt)?;
+        Ok(Some((room, Grants { scopes, networks })))
     }
 
     /// The lowest slot that isn't taken; `None` when ten keys are live at `now`.
@@ -67,4 +118,13 @@ impl Write {
         self.record_ends(&ended, now).await?;
         Ok(self.room(owner).await?.and_then(|room| room.lowest_free()))
     }
+}
+
+/// The room of a service user, from a row for each of its slots that is taken.
+fn read_room(owner: &ServiceUserName, rows: &[QueryResult]) -> Result<Option<Room>, StoreError> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let policy = policy_row::read(&first.try_get::<String>("", "policy")?);
+    let policy = policy.map_err(|why| StoreError::Corrupt { table: "tenant", id: owner.tenant.to_string(), why })?;
+    let slots: Vec<Option<i16>> = rows.iter().map(|row| row.try_get("", "slot")).collect::<Result<_, _>>()?;
+    Ok(Some(Room { taken: slots.into_iter().flatten().collect(), policy }))
 }

@@ -84,7 +84,11 @@ impl Write {
         Ok(())
     }
 
-    async fn rows<const N: usize>(&self, sql: &str, values: [Value; N]) -> Result<Vec<QueryResult>, StoreError> {
+    pub(super) async fn rows<const N: usize>(
+        &self,
+        sql: &str,
+        values: [Value; N],
+    ) -> Result<Vec<QueryResult>, StoreError> {
         let statement = Statement::from_sql_and_values(self.transaction.get_database_backend(), sql, values);
         within(self.transaction.query_all_raw(statement)).await
     }

@@ -17,10 +17,14 @@ use crate::domain::{
     ends::RememberedEnds,
     ids::{KeyId, ServiceUserName, TenantId},
     owner::{ServiceUser, VerifiableTenant},
+    peer_name::PeerName,
     pepper::Peppers,
     verifiable_key::VerifiableKey,
 };
 
+use super::NoVerdict;
+use super::census::Census;
+use super::identities::{Certified, Identities};
 use super::owners::{OwnerRow, OwnerStanding, Owners};
 use super::record::Record;
 use super::revocation::{Cause, KeyFacts, Revocation, Subject};
@@ -38,6 +42,9 @@ pub struct Mirror {
     /// Keys whose newest row can't be understood. None of them is in a part, or it is about to leave.
     unreadable: RwLock<HashMap<KeyId, Revision>>,
     owners: Mutex<Owners>,
+    /// Locked before the owners.
+    identities: RwLock<Identities>,
+    census: Census,
 }
 
 /// On a cache line of its own, so that two cores at work in two parts don't disturb each other.
@@ -74,6 +81,8 @@ impl Mirror {
             parts: (0..PARTS).map(|_| Part::default()).collect(),
             unreadable: RwLock::default(),
             owners: Mutex::default(),
+            identities: RwLock::default(),
+            census: Census::default(),
         }
     }
 
@@ -92,6 +101,11 @@ impl Mirror {
         } else {
             LookUp::Found(found)
         }
+    }
+
+    /// Looks the names of a client certificate up. Names and owners are seen as they were at one moment, as a key is.
+    pub fn certify(&self, names: &[PeerName]) -> Result<Certified, NoVerdict> {
+        self.identities.read().certify(names)
     }
 
     /// Where a key is, or would be: for [`prefetch`](Self::prefetch) and [`peek`](Self::peek).
@@ -128,10 +142,13 @@ impl Mirror {
             Some(old) if old.revision() >= key.revision => return None,
             Some(old) => {
                 let new = Record::pack(key, pepper, owner, old.last_use().carried_over());
+                self.census.leave(old);
+                self.census.arrive(&new);
                 std::mem::replace(old, new).revoked_by(key)
             }
             None => {
                 let new = Record::pack(key, pepper, owner, LastUse::default());
+                self.census.arrive(&new);
                 part.insert(hash, new);
                 KeyFacts::of(key).revokes_unseen(key.is_edited)
             }
@@ -157,8 +174,18 @@ impl Mirror {
         self.unreadable.read().get(&id).is_some_and(|spoiled| *spoiled >= revision)
     }
 
-    /// Takes in a service user. Answers what an earlier VALID may be wrong for.
+    /// Takes in a service user with its names in certificates. Answers what an earlier VALID may be wrong for.
     pub fn put_service_user(&self, row: &ServiceUser) -> Option<Revocation> {
+        // As one, or a name that comes with the row would for a moment be what its owner was before it.
+        let mut identities = self.identities.write();
+        let owner = {
+            let mut owners = self.owners.lock();
+            if owners.service_user_revision(&row.name) >= row.revision {
+                return None;
+            }
+            owners.service_user(&row.name)
+        };
+        identities.put(&owner, &row.identities, row.revision);
         self.put_service_user_row(&row.name, row.revision, Some((row.state, row.delete_time)))
     }
 
@@ -211,6 +238,7 @@ impl Mirror {
     /// Gives its place to `fresh`, which was made by [`successor`](Self::successor). At every moment each key is there as
     /// one of the two knows it.
     pub fn replace_with(&self, fresh: Self) {
+        self.identities.write().replace_with(fresh.identities.into_inner());
         *self.owners.lock() = fresh.owners.into_inner();
         for (part, fresh) in self.parts.iter().zip(fresh.parts) {
             let old = std::mem::replace(&mut *part.0.write(), fresh.0.into_inner());
@@ -218,6 +246,7 @@ impl Mirror {
             drop(old);
         }
         *self.unreadable.write() = fresh.unreadable.into_inner();
+        self.census.replace_with(fresh.census);
     }
 
     /// What it knows not to verify at `now`.
@@ -225,7 +254,8 @@ impl Mirror {
     pub fn remembered_ends(&self, now: Time) -> RememberedEnds {
         let of_key = |record: &Record| Some((record.name(), record.end(now)?));
         let in_part = |part: &Part| part.0.read().iter().filter_map(of_key).collect::<Vec<_>>();
-        RememberedEnds { keys: self.parts.iter().flat_map(in_part).collect(), ..self.owners.lock().ends() }
+        let (keys, identities) = (self.parts.iter().flat_map(in_part).collect(), self.identities.read().taken());
+        RememberedEnds { keys, identities, ..self.owners.lock().ends() }
     }
 
     /// Keys in memory.
@@ -238,6 +268,28 @@ impl Mirror {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many keys are in memory: by the pepper's id and the state's name.
+    pub fn census(&self) -> impl Iterator<Item = (String, &'static str, u64)> {
+        let stored = self.peppers.all().zip(0..).flat_map(|(pepper, place)| {
+            let id = pepper.id().as_str();
+            self.census.keys(place).map(move |(state, keys)| (id.to_owned(), state.as_str(), keys))
+        });
+        let unreadable = self.unreadable.read().len() as u64;
+        stored.chain(std::iter::once((String::new(), "unreadable", unreadable)))
+    }
+
+    /// Memory of the keys and of the table that finds them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.census.bytes() + self.parts.iter().map(|part| part.0.read().bytes()).sum::<u64>()
+    }
+
+    /// When the first of the enabled root keys expires; `None` = none of them does.
+    #[must_use]
+    pub fn first_root_key_end(&self) -> Option<Time> {
+        self.census.first_root_key_end()
     }
 
     fn put_service_user_row(&self, name: &ServiceUserName, revision: Revision, row: OwnerRow) -> Option<Revocation> {
@@ -260,7 +312,10 @@ impl Mirror {
     fn remove(&self, id: KeyId) {
         let bytes = id.to_bytes();
         let hash = self.hash(bytes);
-        self.part(hash).write().remove(hash, |record| record.is_of(bytes));
+        let removed = self.part(hash).write().remove(hash, |record| record.is_of(bytes));
+        if let Some(record) = removed {
+            self.census.leave(&record);
+        }
     }
 
     fn hash(&self, id: [u8; 16]) -> u64 {

@@ -4,11 +4,14 @@
 //! that started after the call arrived, and is then judged again: so a key just made on another replica verifies at once,
 //! and UNKNOWN is never a guess. Keys in memory answer while the store is away, up to the bound of staleness.
 
+pub mod census;
 pub mod freshness;
 mod history;
+pub mod identities;
 mod intake;
 pub mod lookahead;
 pub mod mirror;
+pub mod observe;
 pub mod owners;
 pub mod position;
 pub mod recogniser;
@@ -30,11 +33,13 @@ use tokio::time::timeout;
 use crate::clock::{Clock, Moment};
 use crate::domain::{
     Span, Time, limits,
+    peer_name::PeerName,
     pepper::Peppers,
     secret::{PresentedSecret, id_in},
 };
 
-use freshness::Freshness;
+use freshness::{Demand, Freshness};
+use identities::Certified;
 use lookahead::Lookahead;
 use mirror::{Found, LookUp, Mirror};
 use position::Position;
@@ -153,6 +158,34 @@ impl Verifier {
         }
     }
 
+    /// Who calls, at `arrival`, by a certificate with these names; waits only for a look at the store, if it needs one: as for
+    /// a secret that isn't known, so a name just mapped on another replica is known at once, and certificates without a
+    /// mapped name share their looks. `Missing` is final.
+    pub fn certify<'a>(
+        &'a self,
+        names: &'a [PeerName],
+        arrival: Moment,
+    ) -> impl Future<Output = Result<Certified, NoVerdict>> + Send + 'a {
+        match self.freshness.as_it_stands(Demand::default(), arrival.boot_time).map(|_| self.mirror.certify(names)) {
+            None => self.certify_after_a_look(names).boxed().right_future(),
+            Some(Ok(Certified::Missing)) => self.certify_refreshed(names).boxed().right_future(),
+            Some(certified) => ready(certified).left_future(),
+        }
+    }
+
+    async fn certify_after_a_look(&self, names: &[PeerName]) -> Result<Certified, NoVerdict> {
+        self.freshness.after_a_look(Demand::default()).await?;
+        match self.mirror.certify(names)? {
+            Certified::Missing => self.certify_refreshed(names).await,
+            certified @ (Certified::Good(_) | Certified::OwnerDisabled | Certified::Ambiguous) => Ok(certified),
+        }
+    }
+
+    async fn certify_refreshed(&self, names: &[PeerName]) -> Result<Certified, NoVerdict> {
+        self.refreshed().await?;
+        self.mirror.certify(names)
+    }
+
     async fn verify_after_a_look(&self, text: &str, question: &Question<'_>) -> Result<Answer, NoVerdict> {
         let position = self.freshness.after_a_look(question.demand).await?;
         let now = self.clock.now();
@@ -163,13 +196,17 @@ impl Verifier {
     }
 
     async fn verify_refreshed(&self, text: &str, question: &Question<'_>, now: Time) -> Result<Answer, NoVerdict> {
-        match timeout(limits::MISS_WAIT, self.refresher.refresh()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Err(NoVerdict::StoreUnavailable),
-        }
-        let position = self.refresher.position().ok_or(NoVerdict::Stale)?;
+        let position = self.refreshed().await?;
         let search = self.find(text, question, now)?;
         Ok(self.answer(text, search, question, position, now))
+    }
+
+    /// Waits for one shared look that starts after this call.
+    async fn refreshed(&self) -> Result<Position, NoVerdict> {
+        match timeout(limits::MISS_WAIT, self.refresher.refresh()).await {
+            Ok(Ok(())) => self.refresher.position().ok_or(NoVerdict::Stale),
+            Ok(Err(_)) | Err(_) => Err(NoVerdict::StoreUnavailable),
+        }
     }
 
     /// Whether Verify can answer: loaded, and not older than the bound.

@@ -115,6 +115,13 @@ impl ServiceUserCell {
         &self.tenant
     }
 
+    /// The id of the tenant whose keys Verify may tell a caller of this service user about; `None` = any.
+    #[must_use]
+    pub fn verifiable_tenant(&self) -> Option<&str> {
+        let tenant = self.tenant.id();
+        (!tenant.is_system()).then_some(tenant.as_str())
+    }
+
     /// What it is, and what its tenant is.
     #[must_use]
     pub fn standings(&self) -> [OwnerStanding; 2] {
@@ -156,6 +163,12 @@ impl Owners {
         cell
     }
 
+    /// The revision of a service user's row that is in; 0 = none is.
+    #[must_use]
+    pub fn service_user_revision(&self, name: &ServiceUserName) -> Revision {
+        self.known(name).map_or(0, |known| known.revision)
+    }
+
     /// Takes in a service user, unless a newer row is in. Answers what an earlier VALID may be wrong for.
     pub fn put_service_user(&mut self, name: &ServiceUserName, revision: Revision, row: OwnerRow) -> Option<Cause> {
         self.service_user(name);
@@ -195,6 +208,7 @@ impl Owners {
             tenants: self.tenants.iter().filter_map(of_tenant).collect(),
             service_users: self.service_users.iter().filter_map(of_service_user).collect(),
             keys: Vec::new(),
+            identities: Vec::new(),
         }
     }
 

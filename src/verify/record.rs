@@ -25,6 +25,7 @@ use crate::domain::{
     verifiable_key::{Standing, VerifiableKey},
 };
 
+use super::census::KeyState;
 use super::owners::ServiceUserCell;
 use super::recogniser::Fingerprint;
 use super::revocation::{Cause, KeyFacts};
@@ -127,6 +128,29 @@ impl Record {
     #[must_use]
     pub fn id(&self) -> KeyId {
         KeyId::from_bytes(self.fixed().id)
+    }
+
+    /// What it is, as it was last recorded.
+    #[must_use]
+    pub fn state(&self) -> KeyState {
+        if self.is_deleted() {
+            return KeyState::Deleted;
+        }
+        match self.fixed().standing {
+            PackedStanding::Enabled => KeyState::Enabled,
+            PackedStanding::Disabled => KeyState::Disabled,
+            PackedStanding::Revoked => KeyState::Revoked,
+            PackedStanding::Expired => KeyState::Expired,
+        }
+    }
+
+    /// Memory that it takes, without its owner and without what the allocator adds.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        // Behind a pointer each: the count of references, the length, and what is kept.
+        let counts = 2 * size_of::<usize>();
+        let networks = self.fixed().networks.as_ref().map_or(0, |some| counts + size_of_val(&some.slice));
+        (counts + size_of::<Fixed>() + self.texts().len() + networks) as u64
     }
 
     /// What is stored of its secret.
@@ -255,13 +279,6 @@ impl Record {
             expire_time: self.expire_time(),
         };
         KeyFacts::of(new).revokes(&old)
-    }
-
-    /// The id of the tenant whose keys Verify may tell this caller about; `None` = any.
-    #[must_use]
-    pub fn verifiable_tenant(&self) -> Option<&str> {
-        let tenant = self.owner().tenant().id();
-        (!tenant.is_system()).then_some(tenant.as_str())
     }
 
     /// Its full name.

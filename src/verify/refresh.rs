@@ -10,7 +10,7 @@
 //! that this replica knew as ended verifies in between. What fails is tried again at the next look, from the beginning.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -64,6 +64,8 @@ pub struct Refresher {
     published: Arc<Published>,
     progress: watch::Receiver<Progress>,
     revocations: Arc<RevocationLog>,
+    /// The revision that the last look found in the database.
+    newest: Arc<AtomicI64>,
 }
 
 /// The refresh that was waited for failed: the store can't be read.
@@ -82,6 +84,7 @@ impl Refresher {
         stop: CancellationToken,
     ) -> Self {
         let (started, published) = (Arc::new(AtomicU64::new(0)), Arc::<Published>::default());
+        let newest = Arc::<AtomicI64>::default();
         let revocations = Arc::<RevocationLog>::default();
         let (sender, progress) = watch::channel(Progress { finished: 0, succeeded: false });
         let follower = Follower {
@@ -99,10 +102,11 @@ impl Refresher {
             clock_is_wrong: false,
             revocations: Arc::clone(&revocations),
             found: Vec::new(),
+            newest: Arc::clone(&newest),
         };
         let task = follower.run(Arc::clone(&started), sender);
         tokio::spawn(async move { stop.run_until_cancelled(task).await });
-        Self { feed, started, published, progress, revocations }
+        Self { feed, started, published, progress, revocations, newest }
     }
 
     /// What the task found that can make an earlier VALID wrong.
@@ -130,6 +134,12 @@ impl Refresher {
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         self.published.position()
+    }
+
+    /// The revision that the last look found in the database, whether what it tells of is in the mirror yet or not.
+    #[must_use]
+    pub fn newest(&self) -> Revision {
+        self.newest.load(Ordering::Relaxed)
     }
 
     /// When the last look began, if it failed. Takes no lock.
@@ -194,6 +204,7 @@ struct Follower {
     revocations: Arc<RevocationLog>,
     /// What was found since the last good look.
     found: Vec<Revocation>,
+    newest: Arc<AtomicI64>,
 }
 
 impl Follower {
@@ -241,6 +252,7 @@ impl Follower {
         if let Some(time) = look.database_time {
             self.discipline_clock(as_of, time);
         }
+        self.newest.store(look.revision, Ordering::Relaxed);
         let Some(position) = self.position else { return self.reload().await };
         let age = looked.since(position.looked);
         if let Some(seen) = self.seen.as_ref().filter(|seen| seen.was_lost(&look, age)) {
@@ -297,7 +309,12 @@ impl Follower {
             self.is_forked = true;
             self.metrics.forked();
             let (seen, now_at) = (self.seen.as_ref().map(|seen| seen.revision), look.revision);
-            tracing::error!(seen, now_at, "the database lost writes; what this replica knows as ended is ended again");
+            tracing::error!(
+                seen,
+                now_at,
+                "the database lost writes: an old backup was restored, or a standby promoted that lagged behind; what this \
+                 replica knows as ended is ended again"
+            );
         }
         let ends = self.mirror.remembered_ends(self.clock.now());
         let ended = (self.end_again)(ends).await;

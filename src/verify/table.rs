@@ -58,9 +58,9 @@ impl<T> Table<T> {
     }
 
     /// Takes out the entry with this hash that `is_it`.
-    pub(super) fn remove(&mut self, hash: u64, is_it: impl Fn(&T) -> bool) {
-        let Some(mut gap) = self.place(hash, is_it) else { return };
-        self.slots[gap] = Slot::EMPTY;
+    pub(super) fn remove(&mut self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<T> {
+        let mut gap = self.place(hash, is_it)?;
+        let removed = std::mem::replace(&mut self.slots[gap], Slot::EMPTY).entry;
         self.filled -= 1;
         let mut place = self.after(gap);
         while self.slots[place].entry.is_some() {
@@ -72,6 +72,7 @@ impl<T> Table<T> {
             }
             place = self.after(place);
         }
+        removed
     }
 
     /// All of them.
@@ -82,6 +83,11 @@ impl<T> Table<T> {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.filled
+    }
+
+    /// Memory of the slots.
+    pub(super) fn bytes(&self) -> u64 {
+        size_of_val(&*self.slots) as u64
     }
 
     fn place(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<usize> {
@@ -161,7 +167,8 @@ mod tests {
                         list.push(entry);
                     }
                     Deed::Remove(entry) => {
-                        table.remove(hash_of(entry), |other| *other == entry);
+                        let removed = table.remove(hash_of(entry), |other| *other == entry);
+                        prop_assert_eq!(removed, list.contains(&entry).then_some(entry));
                         list.retain(|other| *other != entry);
                     }
                 }

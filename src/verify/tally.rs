@@ -11,7 +11,7 @@ use super::NoVerdict;
 use super::verdict::Verdict;
 
 /// Places to count in. Threads beyond share them.
-const PLACES: usize = 16;
+pub const PLACES: usize = 16;
 /// What is counted: each verdict, and why there was none.
 const OUTCOMES: usize = Verdict::ALL.len() + NoVerdict::ALL.len();
 
@@ -69,7 +69,8 @@ impl Tally {
 }
 
 /// The place of this thread: the next one, in turn.
-fn own_place() -> usize {
+#[must_use]
+pub fn own_place() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % PLACES;

@@ -1,6 +1,7 @@
 //! Bad input: INVALID_ARGUMENT names every bad field, quotes little, and never a secret. The table of fields is held
 //! against the descriptors, so a new field without bad values fails.
 
+mod certificates;
 mod dynamic;
 mod kinds;
 mod metadata;
@@ -130,10 +131,17 @@ async fn a_value_at_its_limit_is_accepted(engine: Engine) {
     }
 }
 
-/// A request id is good once only.
+/// A request id is good once only, and so is a name in a certificate.
 fn numbered(input: Input, number: usize) -> Input {
-    let Input::Text(text) = input else { return input };
-    Input::Text(text.replace(kinds::LAST_OF_UUID, &format!("{number:04x}")))
+    match input {
+        Input::Text(text) => Input::Text(text.replace(kinds::LAST_OF_UUID, &format!("{number:04x}"))),
+        Input::Entries(entries) => {
+            let fields =
+                |fields: Vec<_>| fields.into_iter().map(|(name, input)| (name, numbered(input, number))).collect();
+            Input::Entries(entries.into_iter().map(fields).collect())
+        }
+        other => other,
+    }
 }
 
 /// A place that this call may change as it likes: what one good call does must not hinder the next.

@@ -9,6 +9,7 @@ use claviger::proto::v1::{self, Verdict};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 use tokio::time::sleep;
 
+use crate::certificate_identities::{identity, map};
 use crate::harness::{Client, Engine, Place, TestApp, http};
 use crate::rig::{Change, Replicas, database, eventually, select};
 
@@ -18,11 +19,13 @@ on_both_engines!(
 );
 
 /// Parents first.
-const TABLES: [&str; 5] = ["tenant", "service_user", "api_key", "audit_event", "revision_token"];
+const TABLES: [&str; 6] =
+    ["tenant", "service_user", "certificate_identity", "api_key", "audit_event", "revision_token"];
 /// Noticing takes a second, ending again and loading take their time on a busy machine.
 const HEALED: Duration = Duration::from_secs(20);
 
-async fn save(database: &DatabaseConnection) -> i64 {
+/// Copies the tables; answers the revision.
+pub async fn save(database: &DatabaseConnection) -> i64 {
     for table in TABLES {
         database
             .execute_unprepared(&format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}"))
@@ -33,7 +36,7 @@ async fn save(database: &DatabaseConnection) -> i64 {
 }
 
 /// Puts the tables back to what was saved, and writes on `further` times.
-async fn lose_writes(database: &DatabaseConnection, revision: i64, further: usize) {
+pub async fn lose_writes(database: &DatabaseConnection, revision: i64, further: usize) {
     let mut script = vec!["DELETE FROM revision_token".to_owned()];
     script.push(format!("UPDATE revision SET value = {revision}"));
     script.extend(TABLES.iter().rev().map(|table| format!("DELETE FROM {table}")));
@@ -82,6 +85,8 @@ impl World {
             let (_, secret) = root.create_key(&owner, &[]).await;
             endings.push(Ending { what, secret, verdict });
         }
+        let names = ["dns:stays.example.org", "dns:goes.example.org"].map(|name| identity(name, &[]));
+        map(&mut root, &owner, &names).await.expect("mapped");
         let (_, alive) = root.create_key(&owner, &[]).await;
         Self { root, owner, keys, endings, alive }
     }
@@ -90,6 +95,7 @@ impl World {
         for (key, change) in self.keys.iter().zip([Change::Revoke, Change::Disable, Change::Delete]) {
             change.make(&mut self.root, &self.owner, &key.name).await.expect("changed");
         }
+        map(&mut self.root, &self.owner, &[identity("dns:stays.example.org", &[])]).await.expect("taken away");
         let (users, tenants) = (&mut self.root.service_users, &mut self.root.tenants);
         let name = "tenants/acme/serviceUsers/user-disabled".to_owned();
         users
@@ -128,6 +134,8 @@ impl World {
             format!("SELECT count(*) FROM api_key WHERE id = '{}' AND state = 'REVOKED'", ids[0]),
             format!("SELECT count(*) FROM api_key WHERE id = '{}' AND state = 'DISABLED'", ids[1]),
             format!("SELECT count(*) FROM api_key WHERE id = '{}' AND delete_time IS NOT NULL", ids[2]),
+            "SELECT count(*) FROM certificate_identity".to_owned(),
+            "SELECT count(*) FROM certificate_identity WHERE name LIKE 'dns:stays%'".to_owned(),
             "SELECT count(*) FROM service_user WHERE id = 'user-disabled' AND state = 'DISABLED'".to_owned(),
             "SELECT count(*) FROM service_user WHERE id = 'user-deleted' AND delete_time IS NOT NULL".to_owned(),
             "SELECT count(*) FROM tenant WHERE id = 'tenant-disabled' AND state = 'DISABLED'".to_owned(),

@@ -162,7 +162,7 @@ async fn looks(place: &Place) -> i64 {
 }
 
 /// The server tells its counts about once a second, as soon as it is asked something.
-async fn settled_looks(place: &Place) -> i64 {
+pub async fn settled_looks(place: &Place) -> i64 {
     sleep(Duration::from_millis(2_500)).await;
     looks(place).await
 }

@@ -1,5 +1,7 @@
 //! The HTTP port through a real socket: what it answers, what it refuses, and what it bears.
 
+mod metrics;
+
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
@@ -64,53 +66,6 @@ async fn probes_are_answered_and_readiness_follows_the_staleness_bound() {
     }
     app.running.stop().await;
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
-}
-
-/// What `promtool check metrics` asks for: HELP before TYPE before samples of the same name, each once; counters end in
-/// `_total`, and nothing else does; units are base units.
-#[tokio::test(flavor = "multi_thread")]
-async fn metrics_are_what_prometheus_reads() {
-    let app = start().await;
-    let answer = ask(app.http_address(), "GET", "/metrics", "").await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    let (mut names, mut kind) = (Vec::new(), String::new());
-    let mut lines = answer.body.lines();
-    while let Some(line) = lines.next() {
-        if let Some(help) = line.strip_prefix("# HELP ") {
-            let (name, text) = help.split_once(' ').expect("a text");
-            assert!(!text.is_empty() && !names.contains(&name.to_owned()), "{line}");
-            let next = lines.next().and_then(|line| line.strip_prefix("# TYPE ")).expect("a type below");
-            let (of, found) = next.split_once(' ').expect("a kind");
-            assert_eq!(of, name);
-            assert_eq!(found == "counter", name.ends_with("_total"), "{next}");
-            names.push(name.to_owned());
-            kind = found.to_owned();
-            continue;
-        }
-        let (series, value) = line.rsplit_once(' ').expect("a value");
-        assert_eq!(series.split('{').next(), names.last().map(String::as_str), "{line}");
-        let value: f64 = value.parse().expect("a number");
-        assert!(["counter", "gauge"].contains(&&*kind) && value >= 0.0, "{line}");
-        for hidden in ["tenant=", "key=", "otel_scope"] {
-            assert!(!series.contains(hidden), "{line}");
-        }
-    }
-    let ours: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != "target_info").collect();
-    let expected = [
-        "claviger_forks_total",
-        "claviger_keys_expired_total",
-        "claviger_mails_total",
-        "claviger_mails_waiting",
-        "claviger_mirror_revision",
-        "claviger_tenants_without_subscribers",
-        "claviger_verdicts_total",
-        "claviger_verify_failures_total",
-        "claviger_warning_run_last_success_timestamp_seconds",
-        "claviger_warning_runs_total",
-        "claviger_warnings_planned_total",
-    ];
-    assert_eq!(ours, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

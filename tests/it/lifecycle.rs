@@ -245,7 +245,7 @@ async fn a_database_from_the_future_is_refused_with_advice(engine: Engine) {
     let Some(place) = engine.place().await else { return };
     start(&place).await.terminate().await;
     let database = database(&place).await;
-    let future = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29990101_000001_future', 0)";
+    let future = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29990101_000001_contract_future', 0)";
     database.execute_unprepared(future).await.expect("a row");
     database.close().await.expect("closed");
     for arguments in [&["serve"][..], &["migrate"], &["root-key"]] {
@@ -269,10 +269,47 @@ async fn healthcheck_tells_by_its_exit_code() {
     };
     let (code, out, err) = check().await;
     assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "", ""));
+    // By name, from elsewhere: nothing but the argument says where.
+    let ask = |target: String| {
+        let mut command = process::bare_command();
+        command.args(["healthcheck", &target]);
+        process::run(command)
+    };
+    let named = format!("localhost:{}", running.address.port());
+    assert_eq!(ask(named.clone()).await, (Some(0), String::new(), String::new()));
     assert_eq!(running.terminate().await, Some(0));
     let (code, _, err) = check().await;
     assert_eq!(code, Some(1));
     assert!(err.contains(&address), "{err}");
+    let (code, _, err) = ask(named).await;
+    assert!(code == Some(1) && err.contains(&address), "{err}");
+    let (code, _, err) = ask("no-such-host.invalid:50051".to_owned()).await;
+    assert!(code == Some(1) && err.contains("no-such-host.invalid:50051: "), "{err}");
+    let (code, _, err) = ask("https://localhost".to_owned()).await;
+    assert!(code == Some(2) && err.contains("must be a host and a port"), "{err}");
+}
+
+/// For an image without a shell: the service runs, and nothing is locked or changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kept_root_key_is_printed_beside_a_running_service() {
+    let Some(place) = Engine::Sqlite.place().await else { return };
+    let kept = || {
+        let mut command = process::command(&place);
+        command.args(["root-key", "--kept"]);
+        process::run(command)
+    };
+    let (code, out, err) = kept().await;
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("root.key does not exist") && err.contains("`claviger root-key` makes another"), "{err}");
+    let running = start(&place).await;
+    let (code, out, err) = kept().await;
+    let root = process::root_secret(place.folder.path());
+    assert_eq!((code, out, err), (Some(0), format!("{root}\n"), String::new()));
+    assert_eq!(running.terminate().await, Some(0));
+    let mut both = process::command(&place);
+    both.args(["root-key", "--kept", "--offline"]);
+    let (code, _, err) = process::run(both).await;
+    assert!(code == Some(2) && err.contains("cannot be used with"), "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,8 +9,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use claviger::config::catalogue::{Preset, SETTINGS, Setting};
-use prost::Message;
-use prost_types::FileDescriptorSet;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -18,6 +16,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{
+    certificates::{Authority, Wanted},
     engine::{skip, tool},
     process::{bare_command, run},
 };
@@ -333,6 +332,34 @@ async fn a_retrievable_key_is_revealed_as_the_readme_shows() {
 }
 
 #[tokio::test]
+async fn a_certificate_calls_as_the_readme_shows() {
+    let files = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new("README");
+    authority.sign(&Wanted::server(&["127.0.0.1"])).write(files.path(), "server");
+    std::fs::write(files.path().join("ca.crt"), &authority.pem).expect("written");
+    let file = |name: &str| files.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (certificate, key, ca) = (file("server.crt"), file("server.key"), file("ca.crt"));
+    let settings = [
+        ("CLAVIGER_TLS_CERTIFICATE_FILE", certificate.as_str()),
+        ("CLAVIGER_TLS_KEY_FILE", key.as_str()),
+        ("CLAVIGER_TLS_CLIENT_CA_FILE", ca.as_str()),
+    ];
+    let Some(terminal) = Terminal::open_with(&settings).await else { return };
+    let gateway = authority.sign(&Wanted::client(&["spiffe://example.org/gateway"], &[]));
+    let held = [("ca.pem", &authority.pem), ("gateway.pem", &gateway.certificate), ("gateway-key.pem", &gateway.key)];
+    for (name, pem) in held {
+        std::fs::write(terminal.folder.path().join(name), pem).expect("written");
+    }
+    let mut steps = walk("60 seconds").split_off(1);
+    steps.extend(walk("Rights"));
+    steps.iter_mut().for_each(|step| step.commands = step.commands.replace("-plaintext", "-cacert ca.pem"));
+    steps.extend(walk("Callers by certificate"));
+    let printed = terminal.type_in(&steps).await;
+    let (step, printed) = (steps.last().expect("a step"), printed.last().expect("its output"));
+    assert_eq!(masked(printed), masked(step.output.as_deref().expect("shown")), "it printed\n{printed}");
+}
+
+#[tokio::test]
 async fn the_python_client_prints_the_verdict() {
     let (Some(terminal), Some(python)) = (Terminal::open().await, tool("python3")) else { return };
     std::fs::write(terminal.folder.path().join("verify.py"), only_block("Python client", "python")).expect("written");
@@ -375,26 +402,6 @@ fn the_settings_table_is_the_catalogues() {
     assert_eq!(listed, expected, "the table should be\n{}\n", expected.join("\n"));
 }
 
-/// The contract's comment on a reason starts with its code.
-#[test]
-fn the_error_table_lists_exactly_the_reasons_with_their_codes() {
-    let set = FileDescriptorSet::decode(claviger::proto::DESCRIPTORS).expect("descriptors");
-    let file = set.file.iter().find(|file| file.name() == "claviger/v1/error.proto").expect("error.proto");
-    let index = file.enum_type.iter().position(|found| found.name() == "ErrorReason").expect("ErrorReason");
-    let comments = &file.source_code_info.as_ref().expect("comments").location;
-    let mut reasons = BTreeSet::new();
-    for (number, value) in file.enum_type[index].value.iter().enumerate().skip(1) {
-        let path = [5, i32::try_from(index).expect("small"), 2, i32::try_from(number).expect("small")];
-        let comment = comments.iter().find(|location| location.path == path).expect("a comment").leading_comments();
-        let code = comment.trim().split_once(':').expect("a code").0.to_owned();
-        reasons.insert((code, value.name().trim_start_matches("ERROR_REASON_").to_owned()));
-    }
-    let rows = rows("Errors");
-    let listed: BTreeSet<_> = rows.iter().map(|row| (row[0].clone(), row[1].clone())).collect();
-    assert_eq!(listed, reasons);
-    assert_eq!(rows.len(), reasons.len(), "one is listed twice");
-}
-
 #[test]
 fn the_rights_table_lists_exactly_the_rights_and_what_they_imply() {
     use claviger::domain::rights::Right;
@@ -420,18 +427,4 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
     let cells =
         |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect();
     lines.map(cells).collect()
-}
-
-#[test]
-fn every_link_of_the_readme_leads_to_a_file() {
-    let readme = readme().to_ascii_lowercase();
-    let headings = readme.lines().filter_map(|line| line.strip_prefix("## "));
-    let headings: BTreeSet<String> = headings.map(|heading| heading.replace(' ', "-")).collect();
-    for link in self::readme().split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        let exists = match link.strip_prefix('#') {
-            Some(heading) => headings.contains(heading),
-            None => link.starts_with("https://") || repository().join(link).exists(),
-        };
-        assert!(exists, "{link}");
-    }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use claviger::domain::{
     Span,
+    actor::Actor,
     ids::{KeyId, KeyName, KeyParent, ServiceUserName},
     key::{Key, KeyState},
     network::Network,
@@ -64,7 +65,7 @@ on_both_engines! {
     audit_events_come_newest_first
     deleting_an_owner_deletes_what_it_owns
     rehash_touches_only_rows_under_the_old_pepper
-    a_newer_database_is_refused
+    a_newer_database_is_used_until_something_is_taken_away
 }
 
 async fn every_field_comes_back(database: &Database) {
@@ -80,7 +81,7 @@ async fn every_field_comes_back(database: &Database) {
     full.lifetime = Some(Span::microseconds(876_544));
     full.create_time = moment - Span::microseconds(456);
     full.update_time = moment + Span::microseconds(1);
-    full.creator = Some(owner_key(&owner));
+    full.creator = Some(Actor::Key(owner_key(&owner)));
     full.supersedes = Some(key_id());
     assert!(database.create(&full).await.expect("a create"));
     full.revision = 2;

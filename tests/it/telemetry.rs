@@ -1,24 +1,20 @@
-//! What leaves the real binary for those who operate it: spans by OTLP, and log lines.
+//! What leaves the real binary for those who operate it: spans and metrics by OTLP, and log lines.
+
+mod away;
+mod checks;
+mod metrics;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use claviger::proto::v1;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-    trace_service_server::{TraceService, TraceServiceServer},
-};
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
-use tokio::net::TcpListener;
 use tokio::process::Command;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 use crate::harness::{
-    Client, Engine, Place, Process,
+    Client, Collector, Engine, Place, Process, collector,
     process::{bare_command, command, root_secret},
 };
 
@@ -26,67 +22,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
-/// A collector that hands on every span with the name of the service it came from.
-struct Collector {
-    address: SocketAddr,
-    spans: mpsc::UnboundedReceiver<(String, Span)>,
-}
-
-struct Receiver(mpsc::UnboundedSender<(String, Span)>);
-
-#[tonic::async_trait]
-impl TraceService for Receiver {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        for resource in request.into_inner().resource_spans {
-            let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
-            let name = attributes.iter().find(|attribute| attribute.key == "service.name");
-            let name = text(name.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()));
-            for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                // Fails only when the test is over.
-                let _ = self.0.send((name.clone(), span));
-            }
-        }
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-impl Collector {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let (sender, spans) = mpsc::unbounded_channel();
-        let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Receiver(sender)));
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Self { address, spans }
-    }
-
-    /// The next span of this name.
-    async fn span(&mut self, name: &str) -> (String, Span) {
-        let wanted = async {
-            loop {
-                let (service, span) = self.spans.recv().await.expect("the collector runs");
-                if span.name == name {
-                    return (service, span);
-                }
-            }
-        };
-        timeout(LONGEST, wanted).await.unwrap_or_else(|_| panic!("no span {name}"))
-    }
-}
-
-fn text(value: Option<&Value>) -> String {
-    match value {
-        Some(Value::StringValue(text)) => text.clone(),
-        other => panic!("no text: {other:?}"),
-    }
-}
-
 fn attribute(span: &Span, key: &str) -> String {
-    let found = span.attributes.iter().find(|attribute| attribute.key == key);
-    text(found.unwrap_or_else(|| panic!("no {key} in {span:?}")).value.as_ref().and_then(|value| value.value.as_ref()))
+    collector::attribute(&span.attributes, key).unwrap_or_else(|| panic!("no {key} in {span:?}"))
 }
 
 fn error_of(span: &Span) -> bool {
@@ -137,6 +74,8 @@ async fn a_call_with_a_trace_context_is_a_server_span_below_the_callers() {
     assert_eq!(attribute(&span, "rpc.system.name"), "grpc");
     assert_eq!(attribute(&span, "rpc.method"), "claviger.v1.KeyService/CreateKey");
     assert_eq!(attribute(&span, "rpc.response.status_code"), "OK");
+    assert_eq!((attribute(&span, "server.address"), attribute(&span, "server.port")), ("127.0.0.1".into(), "0".into()));
+    assert_eq!(collector::attribute(&span.attributes, "error.type"), None);
     assert!(!error_of(&span), "{span:?}");
 }
 
@@ -161,12 +100,14 @@ async fn only_a_fault_of_the_server_is_an_error_span() {
     root.keys.create_key(create_key("tenants/acme/serviceUsers/nobody")).await.expect_err("no such service user");
     let (_, span) = collector.span("claviger.v1.KeyService/CreateKey").await;
     assert_eq!(attribute(&span, "rpc.response.status_code"), "NOT_FOUND");
+    assert_eq!(collector::attribute(&span.attributes, "error.type"), None);
     assert!(!error_of(&span), "{span:?}");
 
     // Of the server's faults, the one that anybody can have at will: a method that doesn't exist.
     call_unknown(&root, "/claviger.v1.KeyService/NoSuchMethod").await;
     let (_, span) = collector.span("unknown").await;
     assert_eq!(attribute(&span, "rpc.response.status_code"), "UNIMPLEMENTED");
+    assert_eq!(attribute(&span, "error.type"), "UNIMPLEMENTED");
     assert!(error_of(&span), "{span:?}");
 }
 
@@ -205,32 +146,13 @@ async fn the_last_spans_are_exported_before_the_process_leaves() {
     collector.span("claviger.v1.TenantService/CreateTenant").await;
 }
 
-/// One collector that refuses connections, one that takes them and never answers.
-#[tokio::test]
-async fn a_dead_collector_delays_neither_calls_nor_the_end() {
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let refusing = {
-        let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        gone.local_addr().expect("an address")
-    };
-    for address in [silent.local_addr().expect("an address"), refusing] {
-        let place = place().await;
-        let service = Process::start_command(exporting(&place, address)).await;
-        let mut root = root(&service, &place).await;
-        let calls = async {
-            for number in 0..50 {
-                root.create_tenant(&format!("tenant-{number}")).await;
-            }
-        };
-        timeout(Duration::from_secs(10), calls).await.expect("50 calls don't wait for the collector");
-        // 2 s are for what is still to be exported.
-        let code = timeout(Duration::from_secs(6), service.terminate()).await.expect("nor does the end");
-        assert_eq!(code, Some(0));
-    }
-}
-
 /// Runs the service with these settings through a few calls; answers its log.
 async fn log_of(settings: &[(&str, &str)]) -> String {
+    log_and_secret_of(settings).await.0
+}
+
+/// The same, and the root key's secret.
+async fn log_and_secret_of(settings: &[(&str, &str)]) -> (String, String) {
     let place = place().await;
     let file = place.folder.path().join("log");
     let mut command = Command::new("sh");
@@ -246,11 +168,20 @@ async fn log_of(settings: &[(&str, &str)]) -> String {
         tenant: Some(v1::Tenant { display_name: "Acme".to_owned(), ..Default::default() }),
     });
     request.metadata_mut().insert("x-request-id", "my-request-17".parse().expect("ASCII"));
+    request.metadata_mut().insert("traceparent", format!("00-{TRACE}-{PARENT}-01").parse().expect("ASCII"));
     let answer = root.tenants.create_tenant(request).await.expect("a tenant");
     assert_eq!(answer.metadata().get("x-request-id").and_then(|id| id.to_str().ok()), Some("my-request-17"));
     root.keys.create_key(create_key("tenants/acme/serviceUsers/nobody")).await.expect_err("no such service user");
+    let secret = root_secret(place.folder.path());
+    root.verdict(&secret).await;
+    // A connection that breaks in the middle is told of, at debug.
+    let mut broken = tokio::net::TcpStream::connect(service.address).await.expect("connected");
+    tokio::io::AsyncWriteExt::write_all(&mut broken, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnot a frame at all")
+        .await
+        .expect("written");
+    tokio::io::AsyncReadExt::read_to_end(&mut broken, &mut Vec::new()).await.ok();
     assert_eq!(timeout(LONGEST, service.terminate()).await.expect("it ends"), Some(0));
-    std::fs::read_to_string(file).expect("a log")
+    (std::fs::read_to_string(file).expect("a log"), secret)
 }
 
 #[tokio::test]
@@ -263,6 +194,32 @@ async fn json_logs_parse_line_by_line_and_carry_the_request_id() {
     assert_eq!(call["code"], "OK", "{call}");
     assert!(call["span"].to_string().contains("claviger.v1.TenantService/CreateTenant"), "{call}");
     assert!(lines.iter().any(|line| line["code"] == "NOT_FOUND"), "{log}");
+}
+
+#[tokio::test]
+async fn json_logs_carry_the_ids_of_the_trace_and_neither_a_secret_nor_an_address() {
+    let mut collector = Collector::start().await;
+    let endpoint = format!("http://{}", collector.address);
+    let settings = [
+        ("CLAVIGER_LOG_FORMAT", "json"),
+        ("CLAVIGER_LOG", "trace"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+    ];
+    let (log, secret) = log_and_secret_of(&settings).await;
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect();
+    let (_, span) = collector.span("claviger.v1.TenantService/CreateTenant").await;
+    let call = lines.iter().find(|line| line["span"]["request_id"] == "my-request-17").expect("a line of the call");
+    assert_eq!((&call["trace_id"], &call["span_id"]), (&TRACE.into(), &hex(&span.span_id).into()), "{call}");
+    let beside = lines.iter().find(|line| line["message"] == "the mirror is loaded").expect("a line of no call");
+    assert_eq!((beside.get("trace_id"), beside.get("span_id")), (None, None), "{beside}");
+    // Calls come from 127.0.0.1, which is also where everything else is; the collector is the operator's own.
+    let own = collector.address.to_string();
+    for line in log.lines().filter(|line| !line.contains(&own)) {
+        assert!(!line.contains("127.0.0.1"), "an address: {line}");
+    }
+    assert!(!log.contains(&secret) && !log.contains(&secret[27..]), "a secret");
 }
 
 #[tokio::test]

@@ -209,6 +209,12 @@ impl Wire {
         Some(wire)
     }
 
+    /// Speaks first on a connection that is there, and doesn't wait for what the server says.
+    pub async fn over(mut stream: TcpStream) -> Self {
+        stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.ok();
+        Self { stream, max_concurrent_streams: None }
+    }
+
     /// Opens a stream as a gRPC call to `path`.
     pub async fn headers(&mut self, stream: u32, path: &str, more: &[(&str, String)], end: bool) {
         let usual = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "claviger.test")];

@@ -8,17 +8,35 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Under which name a client in the cluster reaches the Service, and what a certificate must be good for. */}}
+{{- define "claviger.host" -}}
+{{- include "claviger.fullname" . }}.{{ .Release.Namespace }}.svc
+{{- end -}}
+
 {{/* What selects our pods. Immutable in Kubernetes, so nothing that changes with a version. */}}
 {{- define "claviger.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* What the pod of the chart's test has instead: the Service must not send callers to it. */}}
+{{- define "claviger.testLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- define "claviger.labels" -}}
-{{ include "claviger.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- include "claviger.labelsWith" (dict "root" . "own" "claviger.selectorLabels") -}}
+{{- end -}}
+
+{{/* Labels of an object: `own` is the template of those that may not be replaced, `more` go before the common ones. */}}
+{{- define "claviger.labelsWith" -}}
+{{- $chart := .root.Chart -}}
+{{- $labels := include .own .root | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/version" $chart.AppVersion -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $chart.Name $chart.Version | replace "+" "_") -}}
+{{- merge $labels (.more | default dict) .root.Values.commonLabels | toYaml -}}
 {{- end -}}
 
 {{- define "claviger.image" -}}
@@ -27,4 +45,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}
 {{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* How many pods there are at least, as text. */}}
+{{- define "claviger.fewestPods" -}}
+{{- ternary .Values.autoscaling.minReplicas .Values.replicaCount .Values.autoscaling.enabled -}}
+{{- end -}}
+
+{{/* How many pods there may be, as text. */}}
+{{- define "claviger.mostPods" -}}
+{{- ternary .Values.autoscaling.maxReplicas .Values.replicaCount .Values.autoscaling.enabled -}}
+{{- end -}}
+
+{{/* `true` when mails are sent, else empty. */}}
+{{- define "claviger.mails" -}}
+{{- if or .Values.mail.url .Values.mail.existingSecret }}true{{ end -}}
 {{- end -}}

@@ -114,6 +114,14 @@ fn held<'a>(http: &'a HttpRequest, name: &str) -> Held<'a> {
     }
 }
 
+/// What the request has under a name in lower case, if it has it once.
+pub(super) fn once<'a>(http: &'a HttpRequest, name: &str) -> Option<&'a str> {
+    match held(http, name) {
+        Held::Once(value) => Some(value),
+        Held::Nothing | Held::Unclear => None,
+    }
+}
+
 /// All values under a name, joined by commas. `None`: there is none, or one that isn't text.
 fn joined<'a>(http: &'a HttpRequest, name: &str) -> Option<Cow<'a, str>> {
     let Some(map) = &http.header_map else { return http.headers.get(name).map(|value| value.into()) };

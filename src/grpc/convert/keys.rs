@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::authority::{call::Call, keys::CreationRequest, replays::ReplayRequest, rotation::RotationRequest};
 use crate::domain::{
     Refusal, Revision, Time,
+    actor::Actor,
     attributes::{Attributes, IntegrationType, Role},
     ids::{KeyGroupName, KeyName, KeyParent, ServiceUserName, TenantId},
     key::{self, Key, KeyEdit, KeyState, NewKey, check_expire_time},
@@ -239,7 +240,7 @@ pub fn write(key: &Key, now: Time) -> v1::Key {
         revoke_reason,
         delete_time: key.delete_time.map(time::write),
         purge_time: key.delete_time.map(|deleted| time::write(deleted + limits::PURGE_AFTER)),
-        creator: key.creator.as_ref().map_or_else(String::new, KeyName::to_string),
+        creator: key.creator.as_ref().map_or_else(String::new, Actor::to_string),
         secret_hint: key.name.id.hint(),
         retrievable: key.retrievable,
         supersedes: key.supersedes.map_or_else(String::new, sibling),

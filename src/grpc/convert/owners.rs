@@ -4,6 +4,7 @@ use crate::authority::{service_users::ServiceUserEdit, tenants::TenantEdit};
 use crate::domain::{
     Refusal, Revision, Time,
     calendar::{Calendar, TimeZone, WarningHour},
+    certificate_identity::CertificateIdentities,
     ids::{ServiceUserId, ServiceUserName, TenantId},
     limits,
     owner::{OwnerState, ServiceUser, Tenant},
@@ -12,7 +13,7 @@ use crate::domain::{
 };
 use crate::proto::v1;
 
-use super::{expected_revision, fields::Fields, mask, policy, time};
+use super::{expected_revision, fields::Fields, identities, mask, policy, time};
 
 const IMMUTABLE: [&str; 7] = ["name", "state", "create_time", "update_time", "delete_time", "purge_time", "revision"];
 
@@ -64,7 +65,7 @@ pub fn update_tenant(request: &v1::UpdateTenantRequest) -> Result<(TenantId, Ten
 /// Reads a CreateServiceUserRequest.
 pub fn create_service_user(
     request: &v1::CreateServiceUserRequest,
-) -> Result<(ServiceUserName, DisplayName, Description), Refusal> {
+) -> Result<(ServiceUserName, DisplayName, Description, CertificateIdentities), Refusal> {
     let mut fields = Fields::default();
     let absent = v1::ServiceUser::default();
     let service_user = request.service_user.as_ref().unwrap_or(&absent);
@@ -72,7 +73,8 @@ pub fn create_service_user(
     let id = fields.take("service_user_id", ServiceUserId::parse_new(&request.service_user_id));
     let display_name = fields.take("service_user.display_name", DisplayName::parse(&service_user.display_name));
     let description = fields.take("service_user.description", Description::parse(&service_user.description));
-    let complete = || Some((ServiceUserName { tenant: tenant?, id: id? }, display_name?, description?));
+    let identities = identities::read(&mut fields, tenant.as_ref(), &service_user.certificate_identities);
+    let complete = || Some((ServiceUserName { tenant: tenant?, id: id? }, display_name?, description?, identities?));
     fields.finish(complete())
 }
 
@@ -85,13 +87,18 @@ pub fn update_service_user(
     let service_user = request.service_user.as_ref().unwrap_or(&absent);
     let name = fields.take("service_user.name", ServiceUserName::parse(&service_user.name));
     let expected = expected_revision(&mut fields, request.expected_revision);
-    let paths = mask(&mut fields, request.update_mask.as_ref(), &["display_name", "description"], &IMMUTABLE);
+    let editable = ["display_name", "description", "certificate_identities"];
+    let paths = mask(&mut fields, request.update_mask.as_ref(), &editable, &IMMUTABLE);
     let mut edit = ServiceUserEdit::default();
     if paths.contains(&"display_name") {
         edit.display_name = fields.take("service_user.display_name", DisplayName::parse(&service_user.display_name));
     }
     if paths.contains(&"description") {
         edit.description = fields.take("service_user.description", Description::parse(&service_user.description));
+    }
+    if paths.contains(&"certificate_identities") {
+        let tenant = name.as_ref().map(|name| &name.tenant);
+        edit.identities = identities::read(&mut fields, tenant, &service_user.certificate_identities);
     }
     let complete = || Some((name?, edit, expected?));
     fields.finish(complete())
@@ -131,6 +138,7 @@ pub fn write_service_user(service_user: &ServiceUser) -> v1::ServiceUser {
         display_name: service_user.display_name.as_str().to_owned(),
         description: service_user.description.as_str().to_owned(),
         state: state.into(),
+        certificate_identities: identities::write(&service_user.identities),
         create_time: Some(time::write(service_user.create_time)),
         update_time: Some(time::write(service_user.update_time)),
         delete_time: service_user.delete_time.map(time::write),

@@ -5,6 +5,7 @@
 
 pub(super) mod api_key;
 pub(super) mod audit_event;
+pub(super) mod certificate_identity;
 pub(super) mod delivery;
 pub(super) mod key_group;
 pub(super) mod key_usage;

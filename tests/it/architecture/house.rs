@@ -14,11 +14,15 @@ pub const EDGES: [&str; 2] = ["clock", "random"];
 /// `domain` knows nobody. `store` knows domain. `verify`, `authority` and `notify` know domain and store; two of them count.
 /// `grpc` knows those three, of the store only plain types; `http` too, without the store. `app` knows all. `client` knows
 /// the contract alone.
-pub const HOUSE: [Room; 19] = [
+pub const HOUSE: [Room; 20] = [
     Room { name: "domain", knows: &[], uses: &["chacha20poly1305"] },
     Room { name: "clock", knows: &["domain"], uses: &[] },
     Room { name: "random", knows: &[], uses: &[] },
-    Room { name: "config", knows: &["domain", "store::PostgresSettings"], uses: &["clap", "tracing_subscriber"] },
+    Room {
+        name: "config",
+        knows: &["domain", "store::PostgresSettings", "tls::TlsFiles", "tls::pem::Authorities"],
+        uses: &["clap", "tracing_subscriber"],
+    },
     Room { name: "data_folder", knows: &["domain"], uses: &[] },
     Room { name: "proto", knows: &[], uses: &["tonic"] },
     Room { name: "client", knows: &["proto"], uses: &["tokio", "tonic"] },
@@ -36,6 +40,7 @@ pub const HOUSE: [Room; 19] = [
             "config::Sender",
             "config::Encryption",
             "config::Credentials",
+            "tls::pem::Authorities",
         ],
         uses: &["tokio", "lettre", "minijinja"],
     },
@@ -48,6 +53,8 @@ pub const HOUSE: [Room; 19] = [
             "notify",
             "proto",
             "telemetry",
+            "tls",
+            "metrics",
             "store::DeliveryFilter",
             "store::KeyFilter",
             "store::KeyStateFilter",
@@ -56,7 +63,12 @@ pub const HOUSE: [Room; 19] = [
         ],
         uses: &["tokio", "tonic", "hyper"],
     },
-    Room { name: "http", knows: &["domain", "verify", "authority", "metrics"], uses: &["tokio", "hyper", "axum"] },
+    Room {
+        name: "http",
+        knows: &["domain", "verify", "authority", "metrics", "tls"],
+        uses: &["tokio", "hyper", "axum"],
+    },
+    Room { name: "tls", knows: &["domain", "metrics"], uses: &["rustls", "tokio", "tokio_rustls", "x509_cert"] },
     Room { name: "metrics", knows: &["domain"], uses: &["opentelemetry", "prometheus"] },
     Room {
         name: "jobs",
@@ -64,7 +76,11 @@ pub const HOUSE: [Room; 19] = [
         uses: &["tokio", "tokio_cron_scheduler"],
     },
     Room { name: "replicas", knows: &["domain", "store", "verify", "metrics"], uses: &["tokio"] },
-    Room { name: "telemetry", knows: &["config", "proto"], uses: &["tonic", "opentelemetry", "tracing_subscriber"] },
+    Room {
+        name: "telemetry",
+        knows: &["config", "domain", "metrics", "proto"],
+        uses: &["tonic", "opentelemetry", "tracing_subscriber"],
+    },
     Room {
         name: "app",
         knows: &[
@@ -78,8 +94,10 @@ pub const HOUSE: [Room; 19] = [
             "metrics",
             "jobs",
             "replicas",
+            "telemetry",
             "config",
             "data_folder",
+            "tls",
         ],
         uses: &["tokio", "tokio_cron_scheduler", "tonic"],
     },
@@ -87,7 +105,7 @@ pub const HOUSE: [Room; 19] = [
 ];
 
 /// Outside crates with a reserved place; a name also stands for every crate that it starts, as `tonic_types`.
-pub const GUARDED: [&str; 15] = [
+pub const GUARDED: [&str; 18] = [
     "axum",
     "chacha20poly1305",
     "claviger_migrations",
@@ -97,12 +115,15 @@ pub const GUARDED: [&str; 15] = [
     "minijinja",
     "opentelemetry",
     "prometheus",
+    "rustls",
     "sea_orm",
     "sqlx",
     "tokio_cron_scheduler",
+    "tokio_rustls",
     "tokio",
     "tonic",
     "tracing_subscriber",
+    "x509_cert",
 ];
 
 /// What the pure and synchronous part can't contain.

@@ -2,6 +2,7 @@
 
 use tonic::Code;
 
+use super::certificates::{identities, most_identities};
 use super::dynamic::Input::{self, *};
 use super::names::{KEY, bad_key_ids, bad_labels, bad_request_ids, bad_uuids, key_id, names, names_in};
 use super::people::{bad_addresses, longest_members, member, members, zones};
@@ -58,6 +59,8 @@ pub enum Kind {
     /// The same; absent for the default.
     HourOrDefault,
     Members,
+    /// Names in client certificates.
+    Identities,
     NotificationName,
     ToldAbout,
     DeliveryState,
@@ -227,6 +230,7 @@ pub fn bad(kind: Kind) -> Vec<Bad> {
         Kind::HourOrDefault => numbers(&[-1, 24, i64::from(i32::MIN), i64::from(i32::MAX)]),
         Kind::Hour => bad(Kind::HourOrDefault).into_iter().chain([(Absent, "")]).collect(),
         Kind::Members => members(),
+        Kind::Identities => identities(),
         Kind::NotificationName => blamed(names(&format!("tenants/acme/notifications/{UUID}")))
             .into_iter()
             .chain(blamed(bad_uuids()))
@@ -366,6 +370,7 @@ pub fn good(kind: Kind) -> Vec<(Input, Code)> {
             Entries(vec![member("o'neill+keys=1@x-y.EXAMPLE", ""), member("O'neill+keys=1@x-y.EXAMPLE", "שלום")]),
             Absent,
         ]),
+        Kind::Identities => accepted([most_identities(), Absent]),
         Kind::NotificationName => missing(&[format!("tenants/{longest}/notifications/{UUID}")]),
         Kind::DeliveryState => accepted((0..=6).map(Number)),
         Kind::Recipient => texts(&["", "o'neill+keys=1@x-y.EXAMPLE"]),

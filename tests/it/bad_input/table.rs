@@ -29,7 +29,8 @@ pub fn editable(rpc: &str) -> Option<&'static [&'static str]> {
         }
         Some("UpdateTenant") => Some(&["display_name", "time_zone", "warning_hour", "policy"]),
         Some("UpdateUserGroup") => Some(&["display_name", "account_alerts", "members"]),
-        Some("UpdateServiceUser" | "UpdateKeyGroup") => Some(&["display_name", "description"]),
+        Some("UpdateServiceUser") => Some(&["display_name", "description", "certificate_identities"]),
+        Some("UpdateKeyGroup") => Some(&["display_name", "description"]),
         _ => None,
     }
 }
@@ -116,6 +117,7 @@ const CHECKED: &[(&str, Fields)] = &[
             ("service_user_id", NewId),
             ("service_user.display_name", DisplayName),
             ("service_user.description", Description),
+            ("service_user.certificate_identities", Identities),
         ],
     ),
     ("ServiceUserService/GetServiceUser", &[("name", UserName)]),
@@ -129,6 +131,7 @@ const CHECKED: &[(&str, Fields)] = &[
             ("service_user.name", UserName),
             ("service_user.display_name", DisplayName),
             ("service_user.description", Description),
+            ("service_user.certificate_identities", Identities),
             ("update_mask", Mask),
             ("expected_revision", Revision),
         ],
@@ -284,6 +287,8 @@ pub const EXEMPT: &[(&str, &str, Why)] = &[
     ("CreateKeyGroup", "key_group.name", Why::Ignored),
     ("CreateUserGroup", "user_group.name", Why::Ignored),
     ("UserGroup", "user_group.account_alerts", Why::EveryValueIsGood("a bool")),
+    ("ServiceUser", "identities.subject_alternative_name", Why::EveryValueIsGood("checked inside its list")),
+    ("ServiceUser", "identities.scopes", Why::EveryValueIsGood("checked inside its list")),
     ("UserGroup", "members.email", Why::EveryValueIsGood("checked inside user_group.members")),
     ("UserGroup", "members.display_name", Why::EveryValueIsGood("checked inside user_group.members")),
     ("UserGroup", "members.unsubscribe_time", Why::EveryValueIsGood("only whether it is there counts")),

@@ -12,6 +12,15 @@ use super::faked_time::{program, programs, server_user};
 
 const START: Duration = Duration::from_secs(60);
 
+/// A program that comes with PostgreSQL, such as pg_dump. `None`, with a loud line, when it isn't there.
+pub fn postgres_program(name: &str) -> Option<Command> {
+    let found = programs().map(|folder| folder.join(name)).filter(|path| path.exists());
+    if found.is_none() {
+        skip(&format!("no {name}: PostgreSQL isn't installed; tests/run does that"));
+    }
+    found.map(Command::new)
+}
+
 /// A running server; it ends when dropped.
 pub struct Cluster {
     pub port: u16,

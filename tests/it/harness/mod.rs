@@ -3,23 +3,28 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub mod app;
+pub mod certificates;
 pub mod clients;
 pub mod cluster;
+pub mod collector;
 pub mod engine;
 pub mod envoy;
 pub mod errors;
 pub mod faked_time;
 pub mod http;
 pub mod process;
+pub mod prometheus;
 pub mod sink;
 
 pub use app::TestApp;
 pub use clients::Client;
 pub use cluster::Cluster;
+pub use collector::Collector;
 pub use engine::{Engine, Place};
 pub use envoy::Envoy;
 pub use faked_time::{FakedTime, faked_postgres};
 pub use process::Process;
+pub use prometheus::Prometheus;
 pub use sink::{Mail, Sink};
 
 /// What every service of a test is set to. Ports are free ones, because tests run side by side.

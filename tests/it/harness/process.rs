@@ -17,6 +17,8 @@ const START: Duration = Duration::from_secs(60);
 pub struct Process {
     pub child: Child,
     pub address: SocketAddr,
+    /// Of the HTTP port.
+    pub http_address: SocketAddr,
     /// What it said on standard output up to the address, and goes on to say.
     pub greeting: String,
 }
@@ -52,16 +54,24 @@ impl Process {
     }
 
     /// Starts this command and waits until it serves. Its standard error goes to the test's.
-    pub async fn start_command(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::inherit()).spawn().expect("the binary starts");
+    pub async fn start_command(command: Command) -> Self {
+        Self::start_logging(command, Stdio::inherit()).await
+    }
+
+    /// The same with a place for its standard error.
+    pub async fn start_logging(mut command: Command, log: Stdio) -> Self {
+        let mut child = command.stderr(log).spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let first = timeout(START, lines.next_line()).await.expect("it starts in time").expect("a line");
         let Some(first) = first else { panic!("it ended: {:?}", child.wait().await) };
         let address = first.trim_start_matches("Claviger serves gRPC on ").trim_end_matches('.');
         let address = address.parse().unwrap_or_else(|_| panic!("no address in {first:?}"));
+        let second = timeout(START, lines.next_line()).await.expect("it goes on").expect("UTF-8").expect("a line");
+        let (_, http_address) = second.trim_end_matches('.').rsplit_once("//").expect("a URL");
+        let http_address = http_address.parse().unwrap_or_else(|_| panic!("no address in {second:?}"));
         // The rest of the greeting is read away, so that the pipe never fills.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, address, greeting: first }
+        Self { child, address, http_address, greeting: first }
     }
 
     /// A caller with this credential.

@@ -103,6 +103,22 @@ async fn a_login_over_either_kind_of_tls_gets_the_mail_through() {
     }
 }
 
+/// Its authorities stand instead of the system's: who is trusted by those alone is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_authority_is_trusted_by_its_file_and_alone() {
+    for tls in [Tls::StartTls, Tls::Implicit] {
+        let options = Options { tls: Some(tls), auth: auth(Some(PASSWORD)), ..Options::default() };
+        let Some(sink) = Sink::start(options.clone()).await else { return };
+        let Some(other) = Sink::start(options).await else { return };
+        let [own, others] = [sink.ca_file(), other.ca_file()].map(|file| file.to_str().expect("UTF-8").to_owned());
+        let outcome = send(&url(&sink), &[("CLAVIGER_SMTP_CA_FILE", &own)]).await;
+        assert_eq!(outcome.delivery.state(), State::Sent, "{tls:?}: {:?}", outcome.delivery);
+        let outcome = send(&url(&sink), &[("CLAVIGER_SMTP_CA_FILE", &others), ("SSL_CERT_FILE", &own)]).await;
+        outcome.expect_waiting_because("certificate");
+        assert_eq!(sink.count(), 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_an_unknown_authority_is_refused() {
     for tls in [Tls::StartTls, Tls::Implicit] {

@@ -27,7 +27,7 @@ async fn warnings(place: &Place, clock: &Clock) -> (Warnings, Store) {
         connections: 8,
         from: Sender { address: MailAddress::parse("keys@example.com").expect("an address"), name: None },
     };
-    let post = PostOffice::new(&settings, "localhost:50051".to_owned(), None).expect("a post office");
+    let post = PostOffice::new(&settings, "localhost:50051".to_owned(), false, None).expect("a post office");
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     (Warnings::new(store.clone(), clock.clone(), metrics, Some(post), tasks, stop), store)
