@@ -136,7 +136,7 @@ pub const CONNECTIONS_PER_PEER: usize = 2_000;
 /// Time a new connection has for its TLS handshake and to send the whole HTTP/2 preface.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a connection that has said nothing yet may hold up the end after SIGTERM: its client may have sent a call with its
-/// first words.
+/// first words. And how long one that was ended is still read from.
 pub const LAST_HELLO: Duration = Duration::from_secs(1);
 /// A connection without a call for this long is asked to leave.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(600);

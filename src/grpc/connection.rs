@@ -12,7 +12,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -103,7 +103,14 @@ impl<S: FastLane> Connection<S> {
         }
     }
 
-    async fn speak(self, io: impl AsyncRead + AsyncWrite + Unpin, names: Option<PeerNames>) {
+    async fn speak(self, mut io: impl AsyncRead + AsyncWrite + Unpin, names: Option<PeerNames>) {
+        if self.converse(&mut io, names).await {
+            hear_out(&mut io).await;
+        }
+    }
+
+    /// Answers calls until the connection ends; `true` when we asked for that.
+    async fn converse(self, io: &mut (impl AsyncRead + AsyncWrite + Unpin), names: Option<PeerNames>) -> bool {
         let activity = Arc::new(Activity::default());
         let (peer, stop) = (self.peer, self.stop.clone());
         let service = {
@@ -124,10 +131,11 @@ impl<S: FastLane> Connection<S> {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, "a connection broke");
+                        return false;
                     }
-                    return;
+                    return leaving;
                 }
-                () = patience.as_mut(), if leaving => return,
+                () = patience.as_mut(), if leaving => return false,
                 () = stop.cancelled(), if !leaving => leaving = true,
                 _ = idle_check.tick(), if !leaving => leaving = idleness.is_over(&activity, Instant::now()),
             }
@@ -137,6 +145,18 @@ impl<S: FastLane> Connection<S> {
             }
         }
     }
+}
+
+/// Reads on for a moment what a client says that hasn't heard yet that we leave. A socket that is closed with something unread
+/// is reset, and that takes back our last words: the GOAWAY that tells the client which calls nobody heard.
+async fn hear_out(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let hearing = async {
+        // It may be gone already.
+        let _ = io.shutdown().await;
+        tokio::io::copy(io, &mut tokio::io::sink()).await
+    };
+    // It closes its side, or had its time.
+    let _ = timeout(limits::LAST_HELLO, hearing).await;
 }
 
 /// Tells a client in the clear, in its own protocol, that TLS is spoken here.
