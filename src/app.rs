@@ -26,11 +26,11 @@ use crate::clock::Clock;
 use crate::config::{MailSettings, Settings};
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::domain::{audit::event_id, ids::TenantId, limits, pepper::Peppers, unsubscribe::Links};
-use crate::grpc::{convert::check::Reading, durations::Durations};
+use crate::grpc::convert::check::Reading;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notify::{PostOffice, PostOfficeError, Warnings};
 use crate::store::{CopyError, Store, StoreError};
-use crate::telemetry::{self, TelemetryError};
+use crate::telemetry::TelemetryError;
 use crate::tls::{Tls, TlsError};
 use crate::verify::{
     Verifier,
@@ -38,10 +38,10 @@ use crate::verify::{
     recogniser::Recogniser,
     refresh::{EndAgain, Refresher},
     rehash::RehashQueue,
-    tally::Tally,
     usage::Usage,
 };
 use crate::{grpc, http, jobs, random, replicas};
+use observed::Counting;
 
 pub use crate::authority::root_key::generate as generate_root_key;
 pub use crate::grpc::DESCRIPTORS;
@@ -158,17 +158,12 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let installation = installation::open(settings, &clock).await?;
     let (stop_serving, stop_everything) = (CancellationToken::new(), CancellationToken::new());
     let (store, peppers) = (installation.store, Arc::new(installation.peppers));
-    let metrics = Arc::new(Metrics::of(telemetry::meters(settings.exports, settings.metric_collector.as_ref())?)?);
     let links = Arc::new(Links::new(&peppers));
-
+    let Counting { metrics, tally, durations } = observed::counting(settings, &stop_everything)?;
     if let Some(tls) = &tls {
         tls.show(&metrics);
         in_background(&stop_everything, Arc::clone(tls).watch());
     }
-    let (tally, durations) = (Arc::new(Tally::default()), Arc::new(Durations::default()));
-    tally.show(&metrics);
-    durations.show(&metrics);
-    in_background(&stop_everything, Arc::clone(&durations).run());
     let own = replicas::name_this_process()?;
     let (changes, runs) = (TaskTracker::new(), TaskTracker::new());
     let authority = Authority::new(
@@ -202,12 +197,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let scheduler = jobs::start(authority.clone(), warnings.clone(), Arc::clone(&metrics)).await?;
     in_background(&stop_everything, jobs::ring_anyway(authority.clone(), warnings.clone(), Arc::clone(&metrics)));
     in_background(&stop_everything, move_to_current_pepper(rehash, store.clone(), clock.clone()));
-    let (watched, writing, denying) = (warnings.clone(), Arc::clone(&usage), authority.clone());
-    in_background(&stop_everything, async move { watched.watch().await });
-    in_background(&stop_everything, async move { writing.run().await });
-    in_background(&stop_everything, async move { denying.write_denials().await });
-    let checking = authority.clone();
-    in_background(&stop_everything, async move { checking.tell_of_missing_keks().await });
+    go_on_with(&stop_everything, &authority, &warnings, &usage);
 
     let (health, health_service) = grpc::health::service();
     let reporting = stop_everything.child_token();
@@ -256,6 +246,16 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         scheduler,
         metrics,
     })
+}
+
+/// The work that no call waits for.
+fn go_on_with(stop: &CancellationToken, authority: &Authority, warnings: &Warnings, usage: &Arc<Usage>) {
+    let (watched, writing) = (warnings.clone(), Arc::clone(usage));
+    let (denying, checking) = (authority.clone(), authority.clone());
+    in_background(stop, async move { watched.watch().await });
+    in_background(stop, async move { writing.run().await });
+    in_background(stop, async move { denying.write_denials().await });
+    in_background(stop, async move { checking.tell_of_missing_keks().await });
 }
 
 async fn loaded_mirror(

@@ -4,13 +4,34 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
+use super::{AppError, in_background};
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::domain::limits;
+use crate::grpc::durations::Durations;
 use crate::metrics::{Metrics, Shown};
 use crate::store::{PoolUse, Store};
-use crate::verify::{mirror::Mirror, observe, refresh::Refresher};
+use crate::verify::{mirror::Mirror, observe, refresh::Refresher, tally::Tally};
 use crate::{replicas, telemetry};
+
+/// What every call is counted and timed in.
+pub(super) struct Counting {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) durations: Arc<Durations>,
+}
+
+/// Begins to count.
+pub(super) fn counting(settings: &Settings, stop: &CancellationToken) -> Result<Counting, AppError> {
+    let metrics = Metrics::of(telemetry::meters(settings.exports, settings.metric_collector.as_ref())?)?;
+    let (tally, durations) = (Arc::new(Tally::default()), Arc::new(Durations::default()));
+    tally.show(&metrics);
+    durations.show(&metrics);
+    in_background(stop, Arc::clone(&durations).run());
+    Ok(Counting { metrics: Arc::new(metrics), tally, durations })
+}
 
 /// From now on shows everything that doesn't count by itself.
 pub(super) fn show(metrics: &Metrics, store: &Store, mirror: &Arc<Mirror>, refresher: &Refresher, clock: &Clock) {
