@@ -16,7 +16,7 @@
 //! | [`tls`] | What protects both ports, and whom may clients say they are? The only user of rustls. |
 //! | [`replicas`] | Who are we among the replicas, and how far is each? |
 //! | [`app`] | What is started and stopped in which order? |
-//! | [`config`], [`data_folder`], [`telemetry`], [`metrics`], [`jobs`], [`clock`], [`random`] | The edges: settings, files, logs, counts, bells, time, chance. |
+//! | [`config`], [`data_folder`], [`files`], [`telemetry`], [`metrics`], [`jobs`], [`clock`], [`random`] | The edges: settings, files, logs, counts, bells, time, chance. |
 //! | [`proto`] | The contract, generated from `proto/`. |
 //! | [`client`] | How does a backend ask, from memory of its own? Knows only the contract; can be built alone. |
 //!
@@ -38,34 +38,35 @@
 //!    record it.
 //! 6. **No climbing.** Nobody gives, keeps alive or gets at a right that they don't hold.
 //! 7. **One answer for foreign and missing.** Both leave through the same arm of [`grpc::status::from_refusal`].
-//! 8. **No secret but once.** A secret leaves in the answer that made it; a retrievable one, which is kept sealed under a KEK
-//!    ([`domain::kek`]), also from RevealKey. Stored is an HMAC under a pepper; neither pepper nor KEK is in the database, and
-//!    [`domain::secret::Secret`] can't be printed.
+//! 8. **No secret but once.** A secret leaves in the answer that made it; a retrievable one, which is kept sealed under a
+//!    KEK ([`domain::kek`]), also from RevealKey. Stored is an HMAC under a pepper; neither pepper nor KEK is in the
+//!    database, and [`domain::secret::Secret`] can't be printed.
 //! 9. **Nothing unbounded.** Every loop, list, queue, message and wait has its bound in [`domain::limits`].
 //!
 //! ## Walk: CreateKey
 //!
-//! [`grpc::server`] takes the connection, [`tls`] encrypts it when there is a certificate, [`grpc::layers`] gives the call a request id, a span and a deadline,
-//! [`grpc::caller::Gate::admit`] turns the credential into a caller, a key through the same verdict as any, a certificate by the
-//! name in it that is mapped to a service user ([`verify::identities`]), and asks for the right. [`grpc::convert::keys::create`] parses every field or names every wrong one. [`authority::Authority::create_key`]
-//! checks that nothing is handed out which the caller hasn't got, makes id and secret, and starts the change in a task of its
-//! own: [`store::Store::write`] (turn, transaction, revision), the owner must exist, [`store::Write::free_slot`] or
-//! KEY_LIMIT_REACHED, insert, audit event, commit. Then the change waits until this replica's mirror has it, and answers with
-//! the secret, once.
+//! [`grpc::server`] takes the connection, [`tls`] encrypts it when there is a certificate, [`grpc::layers`] gives the call
+//! a request id, a span and a deadline, [`grpc::caller::Gate::admit`] turns the credential into a caller, a key through the
+//! same verdict as any, a certificate by the name in it that is mapped to a service user ([`verify::identities`]), and asks
+//! for the right. [`grpc::convert::keys::create`] parses every field or names every wrong one.
+//! [`authority::Authority::create_key`] checks that nothing is handed out which the caller hasn't got, makes id and secret,
+//! and starts the change in a task of its own: [`store::Store::write`] (turn, transaction, revision), the owner must exist,
+//! [`store::Write::free_slot`] or KEY_LIMIT_REACHED, insert, audit event, commit. Then the change waits until this
+//! replica's mirror has it, and answers with the secret, once.
 //!
 //! ## Walk: Verify
 //!
 //! [`grpc::server`] has handed the connection to one of the cores, each a thread with a runtime of its own, which carries a
-//! Verify from its bytes to its answer: no router, no other task, no lock held across anything. [`grpc::caller::Gate`] knows
-//! the caller by the same look-up as any key. What came in one burst is announced before the first of it is judged, so that
-//! its memory is fetched meanwhile ([`verify::lookahead`]).
-//! [`domain::secret::PresentedSecret::parse`] refuses what cannot be a key: MALFORMED, without a look-up. [`verify::mirror::Mirror::look_up`] finds the key's [`verify::record`], one allocation with
-//! everything a verdict needs, and through it the cells of its [`verify::owners`]. A secret that has opened the key before is
-//! recognised ([`verify::recogniser`]); any other is digested, and the digest compared in constant time. If nothing matched,
-//! [`verify::refresh::Refresher::refresh`] waits for one look at the feed that everybody shares, and the mirror is asked
-//! again. [`verify::verdict::judge`] decides, purely, in the order of the contract. [`verify::tally`] counts for each core
-//! apart. A VALID verdict is noted in memory; [`verify::usage`] writes it later, beside the key. Calls that reach the
-//! database run beside, in the runtime that accepts.
+//! Verify from its bytes to its answer: no router, no other task, no lock held across anything. [`grpc::caller::Gate`]
+//! knows the caller by the same look-up as any key. What came in one burst is announced before the first of it is judged,
+//! so that its memory is fetched meanwhile ([`verify::lookahead`]). [`domain::secret::PresentedSecret::parse`] refuses what
+//! cannot be a key: MALFORMED, without a look-up. [`verify::mirror::Mirror::look_up`] finds the key's [`verify::record`],
+//! one allocation with everything a verdict needs, and through it the cells of its [`verify::owners`]. A secret that has
+//! opened the key before is recognised ([`verify::recogniser`]); any other is digested, and the digest compared in constant
+//! time. If nothing matched, [`verify::refresh::Refresher::refresh`] waits for one look at the feed that everybody shares,
+//! and the mirror is asked again. [`verify::verdict::judge`] decides, purely, in the order of the contract.
+//! [`verify::tally`] counts for each core apart. A VALID verdict is noted in memory; [`verify::usage`] writes it later,
+//! beside the key. Calls that reach the database run beside, in the runtime that accepts.
 //!
 //! Envoy's Check takes the same road: [`grpc::convert::check`] finds the secret among the headers of somebody's request, and
 //! [`grpc::convert::decision`] writes what Envoy does with the request.
@@ -100,6 +101,8 @@ pub mod config;
 pub mod data_folder;
 #[cfg(feature = "server")]
 pub mod domain;
+#[cfg(feature = "server")]
+pub mod files;
 #[cfg(feature = "server")]
 pub mod grpc;
 #[cfg(feature = "server")]

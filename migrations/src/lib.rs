@@ -1,10 +1,11 @@
 //! Claviger's schema, one file per change, for SQLite and PostgreSQL.
 //!
 //! A file that was released never changes; a correction is a new file at the end of the list. A change must run while the
-//! version before it still serves, and that version must be able to start again on it: so it only adds, and what it adds to a
-//! table is nullable or has a default. What takes something away, or demands more of what is there, has `_contract_` in its
-//! name, which older versions refuse; it comes one version after the last one that used what goes. The SQL is plain text, so that an operator can read what will happen; only the names of
-//! types differ between the engines, see [`engine`]. Who applies it, and under which lock, is `claviger::store`'s matter.
+//! version before it still serves, and that version must be able to start again on it: so it only adds, and what it adds to
+//! a table is nullable or has a default. What takes something away, or demands more of what is there, has `_contract_` in
+//! its name, which older versions refuse; it comes one version after the last one that used what goes. The SQL is plain
+//! text, so that an operator can read what will happen; only the names of types differ between the engines, see [`engine`].
+//! Who applies it, and under which lock, is `claviger::store`'s matter.
 #![forbid(unsafe_code)]
 
 mod engine;

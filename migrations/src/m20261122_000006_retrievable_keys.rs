@@ -1,8 +1,8 @@
 //! Retrievable keys: secrets that are kept sealed as long as their keys are live.
 //!
-//! What is here opens only with a KEK, which is never in the database. A key has a slot exactly while it is live, so a trigger
-//! erases the sealed secret in the very change that takes the slot away: no writer can forget to, nor can the version before
-//! this one, which knows nothing of such secrets.
+//! What is here opens only with a KEK, which is never in the database. A key has a slot exactly while it is live, so a
+//! trigger erases the sealed secret in the very change that takes the slot away: no writer can forget to, nor can the
+//! version before this one, which knows nothing of such secrets.
 
 use sea_orm_migration::async_trait;
 use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager};

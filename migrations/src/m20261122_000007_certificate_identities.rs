@@ -1,8 +1,8 @@
 //! Certificate identities: names in client certificates, each mapped to one service user of the whole installation.
 //!
-//! They belong to a service user's row: its revision tells of their changes. A trigger frees the names in the very change that
-//! deletes their service user, so that no writer can forget to, nor can the version before this one, which knows nothing of
-//! them.
+//! They belong to a service user's row: its revision tells of their changes. A trigger frees the names in the very change
+//! that deletes their service user, so that no writer can forget to, nor can the version before this one, which knows
+//! nothing of them.
 
 use sea_orm_migration::async_trait;
 use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager};

@@ -60,7 +60,8 @@ fn pools(metrics: &Metrics, store: Store) {
     });
 }
 
-/// Exports what was counted since the last time. On a thread of its own, which nobody waits for longer than said: exporting blocks.
+/// Exports what was counted since the last time. On a thread of its own, which nobody waits for longer than said: exporting
+/// blocks.
 pub(super) async fn export_a_last_time(metrics: Arc<Metrics>) {
     let (done, exported) = oneshot::channel();
     std::thread::spawn(move || {

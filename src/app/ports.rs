@@ -8,8 +8,8 @@ use crate::domain::limits;
 
 use super::AppError;
 
-/// Takes a port, so that a taken one is found out first, but doesn't open it: whoever connects before Verify can be answered is
-/// refused and goes elsewhere, instead of waiting in the backlog.
+/// Takes a port, so that a taken one is found out first, but doesn't open it: whoever connects before Verify can be
+/// answered is refused and goes elsewhere, instead of waiting in the backlog.
 pub(super) fn reserve(setting: &'static str, address: SocketAddr) -> Result<(TcpSocket, SocketAddr), AppError> {
     let reserving = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;

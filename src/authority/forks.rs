@@ -1,7 +1,7 @@
 //! After the database lost writes (see `verify::refresh`): what a replica remembers as ended is ended again, as new changes
 //! with their audit events. Always in the safe direction, so any number of replicas may do it at any time: the later ones
-//! find nothing to do. Lost edits that only narrowed a key, or the scopes of a name in certificates, and lost keys, are not made
-//! up again; nor are names that were taken away before this process started.
+//! find nothing to do. Lost edits that only narrowed a key, or the scopes of a name in certificates, and lost keys, are not
+//! made up again; nor are names that were taken away before this process started.
 
 use std::collections::HashMap;
 
@@ -21,8 +21,8 @@ use crate::store::Write;
 use super::{Authority, AuthorityError, call::own_event};
 
 impl Authority {
-    /// Ends what is more alive in the database than it is remembered; answers how many tenants, service users, keys and names. What
-    /// the database doesn't have can't verify, and is left out.
+    /// Ends what is more alive in the database than it is remembered; answers how many tenants, service users, keys and
+    /// names. What the database doesn't have can't verify, and is left out.
     pub async fn end_again(&self, ends: &RememberedEnds) -> Result<usize, AuthorityError> {
         let mut ended = 0;
         for some in ends.tenants.chunks(limits::ENDS_BATCH) {

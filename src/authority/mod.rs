@@ -33,7 +33,7 @@ use tracing::{Instrument, Span};
 use crate::clock::Clock;
 use crate::domain::{
     Refusal, Revision,
-    caller::Credential,
+    caller::Caller,
     ids::ServiceUserName,
     kek::{KekId, Keks},
     limits,
@@ -152,13 +152,8 @@ impl Authority {
         F: Future<Output = Result<Changed<T>, AuthorityError>> + Send + 'static,
     {
         let write = self.store().write().await?;
-        let known = match &call.caller.credential {
-            Credential::Key(key) => write.room_for(owner, key, call.now).await?,
-            Credential::Certificate { .. } => None,
-        };
-        let grants = |found: &Grants| found.scopes == call.caller.scopes && found.networks == call.caller.networks;
-        let room = match known {
-            Some((room, found)) if grants(&found) => room,
+        let room = match write.room_for(owner, &call.caller.credential, call.now).await? {
+            Some((room, found)) if grants_the_same(&found, &call.caller) => room,
             // One by one, to say which of the two isn't there.
             _ => {
                 require_unchanged(&write, &call).await?;
@@ -183,17 +178,14 @@ impl Authority {
 
 /// Refuses a caller whose credential isn't, or doesn't grant, what it was recognised by.
 async fn require_unchanged(write: &Write, call: &Call) -> Result<(), AuthorityError> {
-    let caller = &call.caller;
-    let is_unchanged = match &caller.credential {
-        Credential::Key(name) => {
-            let now = write.usable_key(name, call.now).await?;
-            now.is_some_and(|key| key.scopes == caller.scopes && key.networks == caller.networks)
-        }
-        Credential::Certificate { service_user, name } => {
-            write.usable_identity(service_user, name).await?.is_some_and(|scopes| scopes == caller.scopes)
-        }
-    };
-    if is_unchanged { Ok(()) } else { Err(AuthorityError::CallerEnded) }
+    match write.grants(&call.caller.credential, call.now).await? {
+        Some(found) if grants_the_same(&found, &call.caller) => Ok(()),
+        Some(_) | None => Err(AuthorityError::CallerEnded),
+    }
+}
+
+fn grants_the_same(found: &Grants, caller: &Caller) -> bool {
+    found.scopes == caller.scopes && found.networks == caller.networks
 }
 
 /// What a change answers, and the revision from which on it is true: its own, or an earlier one when there was nothing to

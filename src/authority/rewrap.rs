@@ -1,5 +1,5 @@
-//! After a new KEK: wraps the data keys that are under retired ones anew. Idempotent, in bounded steps: it may be stopped at any
-//! moment, and run beside any number of replicas.
+//! After a new KEK: wraps the data keys that are under retired ones anew. Idempotent, in bounded steps: it may be stopped
+//! at any moment, and run beside any number of replicas.
 
 use crate::domain::kek::{KekId, Keks, Unopened};
 use crate::random;
@@ -14,8 +14,8 @@ pub struct Rewrapped {
     pub done: u64,
     /// What is wrong with each of those that can't be.
     pub damaged: Vec<String>,
-    /// Those that are still under others than the current KEK, by its id: it isn't in the file, they are damaged, or a replica
-    /// whose current KEK is another one made them meanwhile.
+    /// Those that are still under others than the current KEK, by its id: it isn't in the file, they are damaged, or a
+    /// replica whose current KEK is another one made them meanwhile.
     pub left: Vec<(KekId, u64)>,
 }
 

@@ -83,7 +83,9 @@ impl Authority {
         edit: ServiceUserEdit,
         expected: Revision,
     ) -> Result<ServiceUser, AuthorityError> {
-        call.caller.require(if edit.identities.is_some() { Right::Admin } else { Right::KeysWrite })?;
+        if edit.identities.is_some() {
+            call.caller.require(Right::Admin)?;
+        }
         self.change_service_user(call, name, expected, move |service_user| {
             service_user.identities = edit.identities.unwrap_or_else(|| service_user.identities.clone());
             service_user.display_name = edit.display_name.unwrap_or_else(|| service_user.display_name.clone());
@@ -194,8 +196,8 @@ pub(super) async fn require_tenant(store: &Store, id: &TenantId) -> Result<(), A
     }
 }
 
-/// Stores the names of a service user in certificates. A name has one owner in the whole installation; only `admin` comes here,
-/// which sees every tenant, and so may be told whose it is.
+/// Stores the names of a service user in certificates. A name has one owner in the whole installation; only `admin` comes
+/// here, which sees every tenant, and so may be told whose it is.
 async fn set_identities(write: &Write, service_user: &ServiceUser) -> Result<(), AuthorityError> {
     for identity in service_user.identities.iter() {
         let owner = write.owner_of_identity(&identity.name).await?;

@@ -1,5 +1,5 @@
-//! Every setting there is: its name, its default and what it means. From here come the flags, the variables and the keys of the
-//! file, what `claviger config` prints, and the table in the README.
+//! Every setting there is: its name, its default and what it means. From here come the flags, the variables and the keys of
+//! the file, what `claviger config` prints, and the table in the README.
 
 use crate::domain::credential::CredentialHeaders;
 

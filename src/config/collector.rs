@@ -1,24 +1,16 @@
-//! How the collector of traces and metrics is trusted: by OpenTelemetry's own variables, because its exporter reads all others
-//! itself, but not these (opentelemetry-otlp 0.33.1, exporter/tonic).
+//! How the collector of traces and metrics is trusted: by OpenTelemetry's own variables, because its exporter reads all
+//! others itself, but not these (opentelemetry-otlp 0.33.1, exporter/tonic).
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::tls::pem::Authorities;
+use super::exports::{Signal, standard};
+use crate::tls::pem::{self, Authorities};
 
 const EXPORTER: &str = "OTEL_EXPORTER_OTLP_";
-
-/// What leaves by OTLP; some variables are for one of them alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// Spans.
-    Traces,
-    /// Counts.
-    Metrics,
-}
 
 /// TLS to a collector.
 #[derive(Debug)]
@@ -43,29 +35,16 @@ impl fmt::Debug for Identity {
     }
 }
 
-impl Signal {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Traces => "TRACES_",
-            Self::Metrics => "METRICS_",
-        }
-    }
-}
-
 /// Reads how the collector of a signal is trusted. `None`: it is spoken to in the clear, or not at all.
 pub(super) fn read(
     signal: Signal,
     environment: &[(OsString, OsString)],
     problems: &mut Vec<String>,
 ) -> Option<CollectorTls> {
-    let value = |name: &str| {
-        let found = environment.iter().find(|(key, value)| key == name && !value.is_empty());
-        found.and_then(|(_, value)| value.to_str()).map(str::to_owned)
-    };
     // The variable of the signal wins over the common one.
     let variable = |what: &str| {
-        let names = [format!("{EXPORTER}{}{what}", signal.name()), format!("{EXPORTER}{what}")];
-        names.into_iter().find_map(|name| value(&name).map(|value| (name, value)))
+        let names = [format!("{EXPORTER}{}_{what}", signal.in_capitals()), format!("{EXPORTER}{what}")];
+        names.into_iter().find_map(|name| standard(environment, &name).map(|value| (name, value)))
     };
     let (_, endpoint) = variable("ENDPOINT")?;
     let insecure = variable("INSECURE").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
@@ -82,13 +61,13 @@ pub(super) fn read(
         }
     };
     let authorities =
-        variable("CERTIFICATE").and_then(|(name, file)| Authorities::read(&file).map_err(|why| noted(name, why)).ok());
+        variable("CERTIFICATE").and_then(|(name, file)| Authorities::read(file).map_err(|why| noted(name, why)).ok());
     let [certificate, key] = ["CLIENT_CERTIFICATE", "CLIENT_KEY"].map(|what| {
         let (name, file) = variable(what)?;
-        fs::read(&file).map_err(|error| noted(name, format!("{file}: {error}"))).ok()
+        pem::read(Path::new(file)).map_err(|why| noted(name, why)).ok()
     });
     let identity = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some(Identity { certificate, key: Zeroizing::new(key) }),
+        (Some(certificate), Some(key)) => Some(Identity { certificate: certificate.to_vec(), key }),
         (None, None) => None,
         (Some(_), None) | (None, Some(_)) => {
             noted(format!("{EXPORTER}CLIENT_CERTIFICATE"), format!("goes together with {EXPORTER}CLIENT_KEY"));

@@ -1,5 +1,5 @@
-//! Every setting as it holds: what `claviger config` prints, itself a file of settings but for passwords. What isn't given is a
-//! comment: some defaults may be given only together with others.
+//! Every setting as it holds: what `claviger config` prints, itself a file of settings but for passwords. What isn't given
+//! is a comment: some defaults may be given only together with others.
 
 use std::fmt;
 

@@ -7,6 +7,43 @@ use std::num::NonZeroUsize;
 /// As OpenTelemetry's specification has it.
 const SPANS_WAITING: usize = 2_048;
 
+/// What leaves by OTLP; some variables are for one of them alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Counts.
+    Metrics,
+}
+
+impl Signal {
+    /// Each once.
+    pub const ALL: [Self; 2] = [Self::Traces, Self::Metrics];
+
+    /// Its name in metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    /// Its name in variables.
+    pub(super) fn in_capitals(self) -> &'static str {
+        match self {
+            Self::Traces => "TRACES",
+            Self::Metrics => "METRICS",
+        }
+    }
+}
+
+/// The value of a standard variable; one that is empty counts as not set, as OpenTelemetry's specification has it.
+pub(super) fn standard<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a str> {
+    let found = environment.iter().find(|(key, _)| key == name);
+    found.and_then(|(_, value)| value.to_str()).map(str::trim).filter(|value| !value.is_empty())
+}
+
 /// What is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exports {
@@ -23,12 +60,10 @@ pub struct Exports {
 impl Exports {
     /// An endpoint must be said: the specification's own default would have every service look for a collector beside it.
     pub(super) fn of(environment: &[(OsString, OsString)]) -> Self {
-        let standard = |name: &str| {
-            let found = environment.iter().find(|(key, _)| key == name);
-            found.and_then(|(_, value)| value.to_str()).map(str::trim).filter(|value| !value.is_empty())
-        };
+        let standard = |name: &str| standard(environment, name);
         let off = standard("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        let exported = |signal: &str| {
+        let exported = |signal: Signal| {
+            let signal = signal.in_capitals();
             let endpoints = ["OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")];
             // A list; `none` and what we don't speak (`prometheus` is there anyway) are no OTLP.
             let exporters = standard(&format!("OTEL_{signal}_EXPORTER")).unwrap_or("otlp");
@@ -42,8 +77,8 @@ impl Exports {
         ];
         let waiting = standard("OTEL_BSP_MAX_QUEUE_SIZE").and_then(|value| value.parse::<NonZeroUsize>().ok());
         Self {
-            traces: exported("TRACES"),
-            metrics: exported("METRICS"),
+            traces: exported(Signal::Traces),
+            metrics: exported(Signal::Metrics),
             spans_waiting: waiting.map_or(SPANS_WAITING, NonZeroUsize::get),
             is_other_protocol: protocols.iter().filter_map(|name| standard(name)).any(|protocol| protocol != "grpc"),
         }

@@ -44,7 +44,8 @@ pub enum Command {
         #[arg(long)]
         kept: bool,
     },
-    /// Copy the SQLite file in CLAVIGER_DATA into the empty PostgreSQL of CLAVIGER_DATABASE_URL, and prove that it is the same.
+    /// Copy the SQLite file in CLAVIGER_DATA into the empty PostgreSQL of CLAVIGER_DATABASE_URL, and prove that it is the
+    /// same.
     Copy,
     /// Wrap the data keys of retrievable keys under the KEK in the first line of CLAVIGER_KEK_FILE.
     Rewrap,

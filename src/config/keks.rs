@@ -1,20 +1,13 @@
 //! The KEK file. It is read with the other settings, so that a bad one is named with them, before anything is opened.
 
-use std::fs::File;
-use std::io::Read;
-
-use zeroize::Zeroizing;
+use std::path::Path;
 
 use crate::domain::{kek::Keks, limits};
+use crate::files;
 
 /// Reads a KEK file; what is wrong names the file, and nothing of what is in it.
 pub(super) fn read(file: &str) -> Result<Keks, String> {
-    let mut text = Zeroizing::new(String::new());
-    let opened = File::open(file).and_then(|open| open.take(limits::KEK_FILE_BYTES + 1).read_to_string(&mut text));
-    let length = opened.map_err(|error| format!("{file}: {error}"))?;
-    if u64::try_from(length).is_ok_and(|length| length > limits::KEK_FILE_BYTES) {
-        return Err(format!("{file} is too long to be a KEK file"));
-    }
+    let text = files::read_text(Path::new(file), limits::KEK_FILE_BYTES)?;
     Keks::parse(&text).map_err(|why| format!("{file} {why}"))
 }
 
@@ -32,7 +25,7 @@ mod tests {
         for (content, why) in [
             (Vec::new(), "holds no KEK"),
             (line.as_bytes()[1..].to_vec(), "not 64 hexadecimal characters"),
-            (vec![b'#'; 70_000], "too long"),
+            (vec![b'#'; 70_000], "longer than"),
             (vec![0xff; 64], "UTF-8"),
         ] {
             std::fs::write(&path, content).expect("written");

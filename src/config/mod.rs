@@ -28,9 +28,9 @@ use crate::tls::TlsFiles;
 
 use sources::{Values, environment, file_values, variables};
 
-pub use collector::{CollectorTls, Identity, Signal};
+pub use collector::{CollectorTls, Identity};
 pub use effective::Effective;
-pub use exports::Exports;
+pub use exports::{Exports, Signal};
 pub use flags::{Arguments, Command, Flags};
 pub use mail::{Credentials, Encryption, MailServer, MailSettings, Sender};
 
@@ -112,7 +112,7 @@ impl Settings {
         let mut problems = Vec::new();
         let exports = Exports::of(&environment);
         let [trace_collector, metric_collector] =
-            [Signal::Traces, Signal::Metrics].map(|signal| collector::read(signal, &environment, &mut problems));
+            Signal::ALL.map(|signal| collector::read(signal, &environment, &mut problems));
         let variables = variables(environment, &mut problems);
         let (config, flags) = flags.named();
         let file = config.or_else(|| variables.get(CONFIG).cloned());

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::catalogue::{Preset, SETTINGS, Setting};
 use super::{CONFIG, PREFIX};
+use crate::domain::limits;
+use crate::files;
 
 /// The variables of this process.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
@@ -37,10 +39,10 @@ pub(super) fn variables(
 
 /// The settings of a file, by name.
 pub(super) fn file_values(file: &str, problems: &mut Vec<String>) -> BTreeMap<String, String> {
-    let text = match std::fs::read_to_string(file) {
+    let text = match files::read_text(Path::new(file), limits::SETTINGS_FILE_BYTES) {
         Ok(text) => text,
-        Err(error) => {
-            problems.push(format!("config: {file}: {error}"));
+        Err(why) => {
+            problems.push(format!("config: {why}"));
             return BTreeMap::new();
         }
     };
@@ -188,6 +190,7 @@ impl Values {
 
 /// The text of a file that holds a secret, without its end of line.
 pub(super) fn secret_file(name: &str, file: &str) -> Result<String, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {file}: {error}"))?;
+    let text =
+        files::read_text(Path::new(file), limits::SETTINGS_FILE_BYTES).map_err(|why| format!("{name}: {why}"))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

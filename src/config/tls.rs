@@ -1,4 +1,5 @@
-//! The certificate of our own ports: where it is. What it holds is looked at when it is used, because it may change meanwhile.
+//! The certificate of our own ports: where it is. What it holds is looked at when it is used, because it may change
+//! meanwhile.
 
 use crate::tls::TlsFiles;
 

@@ -13,7 +13,8 @@ pub struct AuditEvent {
     pub tenant: TenantId,
     /// When it happened, the last time.
     pub time: Time,
-    /// Full name of the calling key, or of the service user that was called as by certificate; empty for an unknown caller and for Claviger itself.
+    /// Full name of the calling key, or of the service user that was called as by certificate; empty for an unknown caller
+    /// and for Claviger itself.
     pub caller: String,
     /// The method, or `system`.
     pub method: String,

@@ -1,8 +1,8 @@
 //! The warning calendar: when a tenant's people are told that a key is about to expire. Pure.
 //!
 //! Each local day has one warning instant: the tenant's warning hour in its time zone. A warning of a key is due at each
-//! instant s with max(expire_time − 14 d, create_time) ≤ s < expire_time, so a 90-day key gets exactly 14 in UTC, and 13 to 15
-//! where the window crosses a change of daylight saving.
+//! instant s with max(expire_time − 14 d, create_time) ≤ s < expire_time, so a 90-day key gets exactly 14 in UTC, and 13 to
+//! 15 where the window crosses a change of daylight saving.
 
 use std::fmt;
 

@@ -83,7 +83,7 @@ impl Caller {
     /// Whether the credential carries `right` or one that implies it.
     #[must_use]
     pub fn holds(&self, right: Right) -> bool {
-        self.scopes.iter().filter_map(Scope::right).any(|own| own.implies(right))
+        right.is_granted_by(&self.scopes)
     }
 
     /// Refuses a caller without `right`.

@@ -52,8 +52,8 @@ impl CredentialHeaders {
     /// What is looked for when nobody says otherwise.
     pub const DEFAULT: &str = "x-api-key, x-blancco-api-key, authorization: rest_api_key=, authorization: Bearer";
 
-    /// Reads 1 to 8 headers, separated by commas. Each is a name, whose whole value is the secret; or a name, a colon and what
-    /// stands before the secret, either a word and `=`, or a scheme.
+    /// Reads 1 to 8 headers, separated by commas. Each is a name, whose whole value is the secret; or a name, a colon and
+    /// what stands before the secret, either a word and `=`, or a scheme.
     pub fn parse(text: &str) -> Result<Self, String> {
         let headers =
             text.split(',').map(|entry| CredentialHeader::parse(entry.trim())).collect::<Result<Vec<_>, _>>()?;

@@ -1,8 +1,8 @@
 //! KEKs (key-encryption keys): keys outside the database, without which nobody reads a retrievable secret.
 //!
-//! Each retrievable secret is sealed under a data key of its own, and that data key is wrapped under the current KEK. Both are
-//! bound to the purpose, the tenant and the key id, so that what was moved to another key opens for nobody. A new KEK wraps
-//! the data keys anew; the sealed secrets stay as they are.
+//! Each retrievable secret is sealed under a data key of its own, and that data key is wrapped under the current KEK. Both
+//! are bound to the purpose, the tenant and the key id, so that what was moved to another key opens for nobody. A new KEK
+//! wraps the data keys anew; the sealed secrets stay as they are.
 
 use std::fmt;
 
@@ -100,8 +100,8 @@ impl Kek {
 }
 
 impl Keks {
-    /// Reads a KEK file: one KEK a line, each 64 hexadecimal characters; the first is current, the others retired. Empty lines
-    /// and lines that start with `#` don't count.
+    /// Reads a KEK file: one KEK a line, each 64 hexadecimal characters; the first is current, the others retired. Empty
+    /// lines and lines that start with `#` don't count.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (current, retired) = key_file::parse(text, "KEK", limits::RETIRED_KEKS)?;
         Ok(Self { current: Kek::new(&current), retired: retired.iter().map(|bytes| Kek::new(bytes)).collect() })

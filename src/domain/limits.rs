@@ -135,8 +135,8 @@ pub const CONNECTIONS: usize = 10_000;
 pub const CONNECTIONS_PER_PEER: usize = 2_000;
 /// Time a new connection has for its TLS handshake and to send the whole HTTP/2 preface.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long a connection that has said nothing yet may hold up the end after SIGTERM: its client may have sent a call with its
-/// first words. And how long one that was ended is still read from.
+/// How long a connection that has said nothing yet may hold up the end after SIGTERM: its client may have sent a call with
+/// its first words. And how long one that was ended is still read from.
 pub const LAST_HELLO: Duration = Duration::from_secs(1);
 /// A connection without a call for this long is asked to leave.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(600);
@@ -208,6 +208,8 @@ pub const RETIRED_KEKS: usize = 15;
 pub const REWRAP_BATCH: u64 = 500;
 /// Bytes of a file that holds KEKs; a longer one is another file.
 pub const KEK_FILE_BYTES: u64 = 64 << 10;
+/// Bytes of a file of settings, or of one that a setting names for its value.
+pub const SETTINGS_FILE_BYTES: u64 = 64 << 10;
 
 /// Characters of a machine's name in the id of a replica.
 pub const HOST_NAME_CHARACTERS: usize = 63;

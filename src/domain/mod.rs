@@ -1,10 +1,10 @@
 //! The rules: pure and synchronous. Values and `now` go in, values or a [`Refusal`] come out.
 //!
-//! Knows no other module, no database, no network, no clock and no source of randomness. In reading order:
-//! [`limits`], [`text`], [`ids`], [`secret_text`], [`secret`], [`pepper`], [`rights`], [`scope`], [`network`], [`key`],
-//! [`actor`], [`key_group`], [`verifiable_key`], [`rotation`], [`seal`], [`kek`], [`reveals`], [`peer_name`],
-//! [`certificate_identity`], [`owner`], [`calendar`], [`address`], [`user_group`], [`notification`], [`delivery`], [`caller`],
-//! [`credential`], [`forwarded`], [`page`], [`unsubscribe`], [`ends`], [`audit`], [`replica`], [`refusal`].
+//! Knows no other module, no database, no network, no clock and no source of randomness. In reading order: [`limits`],
+//! [`text`], [`ids`], [`secret_text`], [`secret`], [`pepper`], [`rights`], [`scope`], [`network`], [`key`], [`actor`],
+//! [`key_group`], [`verifiable_key`], [`rotation`], [`seal`], [`kek`], [`reveals`], [`peer_name`],
+//! [`certificate_identity`], [`owner`], [`calendar`], [`address`], [`user_group`], [`notification`], [`delivery`],
+//! [`caller`], [`credential`], [`forwarded`], [`page`], [`unsubscribe`], [`ends`], [`audit`], [`replica`], [`refusal`].
 
 pub mod actor;
 pub mod address;

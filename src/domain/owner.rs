@@ -41,7 +41,8 @@ pub struct Tenant {
     pub revision: Revision,
 }
 
-/// What Verify needs of a tenant, and nothing else: whatever a later version adds to the rest must not make keys unverifiable.
+/// What Verify needs of a tenant, and nothing else: whatever a later version adds to the rest must not make keys
+/// unverifiable.
 #[derive(Debug, Clone)]
 pub struct VerifiableTenant {
     /// Its id.

@@ -110,8 +110,8 @@ impl DnsName {
 impl PeerNames {
     /// The names among the URIs and DNS names of a verified certificate; `None` when nobody can be known by any of them.
     ///
-    /// A certificate with a SPIFFE ID must keep to X509-SVID, 2 and 5.2: one URI, with a path. Other URIs and wildcards are no
-    /// names. The error says why such a certificate is refused as a whole.
+    /// A certificate with a SPIFFE ID must keep to X509-SVID, 2 and 5.2: one URI, with a path. Other URIs and wildcards are
+    /// no names. The error says why such a certificate is refused as a whole.
     pub fn of(uris: &[&str], dns_names: &[&str], expire_time: Time) -> Result<Option<Self>, String> {
         if uris.len().saturating_add(dns_names.len()) > limits::PEER_NAMES {
             return Err(format!("has more than {} names", limits::PEER_NAMES));

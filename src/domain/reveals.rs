@@ -21,9 +21,9 @@ impl Reveals {
 
     /// These and one more at `now`; or how long it must wait.
     ///
-    /// Calls may come to their turn in another order than they came in, and clocks of replicas may differ a little: a reveal
-    /// is noted no earlier than the one before it, so the hour is exact. A time that lies an hour ahead is the trace of a clock
-    /// that was wrong, and doesn't count.
+    /// Calls may come to their turn in another order than they came in, and clocks of replicas may differ a little: a
+    /// reveal is noted no earlier than the one before it, so the hour is exact. A time that lies an hour ahead is the trace
+    /// of a clock that was wrong, and doesn't count.
     pub fn and_one(mut self, now: Time) -> Result<Self, Span> {
         self.0.retain(|time| *time <= now + limits::REVEAL_WINDOW);
         let at = self.0.iter().copied().fold(now, Time::max);

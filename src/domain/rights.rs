@@ -1,5 +1,7 @@
 //! Rights over Claviger itself: scopes whose first segment is `claviger`.
 
+use super::scope::Scope;
+
 /// One right. The table of what implies what is the design's, section 3; beyond it, `tenant.admin` implies `keys.self`,
 /// because it may do all of its own tenant and must be able to hand that right out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,12 @@ impl Right {
     #[must_use]
     pub fn names() -> String {
         Self::ALL.map(Self::scope).join(", ")
+    }
+
+    /// Whether one of these scopes is this right, or implies it.
+    #[must_use]
+    pub fn is_granted_by(self, scopes: &[Scope]) -> bool {
+        scopes.iter().filter_map(Scope::right).any(|own| own.implies(self))
     }
 
     /// Whether whoever has this right also has `other`.

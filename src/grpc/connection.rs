@@ -90,8 +90,8 @@ impl<S: FastLane> Connection<S> {
         }
     }
 
-    /// Waits for a connection to begin. One that was accepted just before we leave may have sent its first call already, so it
-    /// has a moment longer.
+    /// Waits for a connection to begin. One that was accepted just before we leave may have sent its first call already, so
+    /// it has a moment longer.
     async fn in_time<T>(&self, beginning: impl Future<Output = T>) -> Option<T> {
         let too_late = async {
             self.stop.cancelled().await;
@@ -147,8 +147,8 @@ impl<S: FastLane> Connection<S> {
     }
 }
 
-/// Reads on for a moment what a client says that hasn't heard yet that we leave. A socket that is closed with something unread
-/// is reset, and that takes back our last words: the GOAWAY that tells the client which calls nobody heard.
+/// Reads on for a moment what a client says that hasn't heard yet that we leave. A socket that is closed with something
+/// unread is reset, and that takes back our last words: the GOAWAY that tells the client which calls nobody heard.
 async fn hear_out(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let hearing = async {
         // It may be gone already.

@@ -1,9 +1,9 @@
 //! How long calls take: `rpc.server.call.duration` of OpenTelemetry's conventions, by method and code.
 //!
-//! The calls of the fast lane are counted for each core apart, as verdicts are: entering one of them into the instrument takes
-//! a lock that all cores share. Each second, and before the numbers are read, what came together is entered: for each call
-//! the mean of its bucket, and what division left over with the next ones. So counts and buckets are exact, and the sum lags
-//! behind by less than a nanosecond for each call.
+//! The calls of the fast lane are counted for each core apart, as verdicts are: entering one of them into the instrument
+//! takes a lock that all cores share. Each second, and before the numbers are read, what came together is entered: for each
+//! call the mean of its bucket, and what division left over with the next ones. So counts and buckets are exact, and the
+//! sum lags behind by less than a nanosecond for each call.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};

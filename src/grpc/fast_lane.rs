@@ -1,9 +1,9 @@
-//! Verify, BatchVerify and Envoy's Check on a road of their own. Their messages are read from the connection and written to it
-//! as they are: tonic's buffers, boxes and router cost several times what the verdict costs.
+//! Verify, BatchVerify and Envoy's Check on a road of their own. Their messages are read from the connection and written to
+//! it as they are: tonic's buffers, boxes and router cost several times what the verdict costs.
 //!
-//! hyper moves the future of a call from hand to hand before it runs, so `connection` puts this one behind a pointer, and here
-//! it is kept small: what seldom happens is behind another. (Measured: while it held everything, moving it took a fifth of a
-//! core; at 1.6 KB, about a twentieth of a call.)
+//! hyper moves the future of a call from hand to hand before it runs, so `connection` puts this one behind a pointer, and
+//! here it is kept small: what seldom happens is behind another. (Measured: while it held everything, moving it took a
+//! fifth of a core; at 1.6 KB, about a twentieth of a call.)
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -125,7 +125,8 @@ pub(super) fn answer<S: FastLane>(
             return refusal.map(Answer::Other);
         }
         let started = Instant::now();
-        if says_its_trace_itself(call, &head.headers) && unframed(first.clone()).is_err() {
+        let says_its_trace = says_its_trace_itself(call, &head.headers);
+        if says_its_trace && unframed(first.clone()).is_err() {
             // Seldom: else it came with the head.
             let Ok(all) = Box::pin(timeout(deadline(&head), gather(first, &mut body))).await else {
                 services.durations.count(call, Code::DeadlineExceeded, started.elapsed());
@@ -135,7 +136,8 @@ pub(super) fn answer<S: FastLane>(
         }
         let id = layers::given_request_id(&head.headers);
         let request_id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
-        let span = span(call, request_id, &head.headers, &first);
+        let message = says_its_trace.then(|| first.get(PREFIX..).unwrap_or_default());
+        let span = span(call, request_id, &head.headers, message);
         let address = Some(fold_address(peer.address.0.ip()));
         let opening = Opening { headers: &head.headers, address, names: peer.names.as_ref(), request_id };
         let judging = pin!(
@@ -163,9 +165,10 @@ fn says_its_trace_itself(call: FastCall, headers: &HeaderMap) -> bool {
     call == FastCall::Check && telemetry::draws() && !headers.contains_key(telemetry::TRACEPARENT)
 }
 
-fn span(call: FastCall, request_id: &str, headers: &HeaderMap, framed: &[u8]) -> Span {
-    if says_its_trace_itself(call, headers) {
-        match trace_context::told(framed.get(PREFIX..).unwrap_or_default()) {
+/// `message`: the one that may tell the trace of this call.
+fn span(call: FastCall, request_id: &str, headers: &HeaderMap, message: Option<&[u8]>) -> Span {
+    if let Some(message) = message {
+        match trace_context::told(message) {
             Told::Recorded(headers) => return telemetry::call_span(call.method(), request_id, &headers),
             Told::NotRecorded if !telemetry::draws_all() => return Span::none(),
             Told::NotRecorded | Told::Nothing => {}

@@ -24,8 +24,8 @@ use super::workers::{Accepted, Workers};
 /// How long to rest when the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections until `stop`, then lets running calls end, for [`limits::DRAIN`] at most. With `tls`, nothing is said in
-/// the clear; each handshake is on the core that serves the connection.
+/// Accepts connections until `stop`, then lets running calls end, for [`limits::DRAIN`] at most. With `tls`, nothing is
+/// said in the clear; each handshake is on the core that serves the connection.
 ///
 /// The port is closed before anybody is asked to leave, so that whoever leaves and comes back at once is refused at once, and
 /// goes elsewhere. Whoever came before that is served: a client may have sent its first call already, and could never know

@@ -6,8 +6,8 @@ use opentelemetry_sdk::metrics::{Aggregation, Instrument, Stream};
 
 const NAME: &str = "rpc.server.call.duration";
 
-/// Upper ends of the buckets, in nanoseconds; above them is one more. The conventions' own begin at 5 ms, when all of Verify is
-/// over.
+/// Upper ends of the buckets, in nanoseconds; above them is one more. The conventions' own begin at 5 ms, when all of
+/// Verify is over.
 pub const BOUNDS: [u64; 19] = [
     10_000,
     25_000,

@@ -21,8 +21,8 @@ impl Metrics {
         self.observe_each(shown, [], move || read().map(|number| ([], number)));
     }
 
-    /// From now on shows the numbers that `read` gives, each with a value for every one of `labels`. The values must come from
-    /// few: each is a series.
+    /// From now on shows the numbers that `read` gives, each with a value for every one of `labels`. The values must come
+    /// from few: each is a series.
     pub fn observe_each<const LABELS: usize, I: IntoIterator<Item = ([String; LABELS], f64)>>(
         &self,
         shown: Shown,

@@ -19,7 +19,8 @@ use super::{
 };
 
 impl Store {
-    /// Lists a tenant's events from `since` on, the newest first; of one `target` only, if given. The page's cursor is the event's id.
+    /// Lists a tenant's events from `since` on, the newest first; of one `target` only, if given. The page's cursor is the
+    /// event's id.
     pub async fn audit_events(
         &self,
         tenant: &TenantId,

@@ -23,6 +23,7 @@ use super::{
     },
     error::within,
     key_row::{json_of, list_of},
+    owned_keys::carries,
     row::{self, Row, column},
 };
 
@@ -32,32 +33,11 @@ const OF_SERVICE_USER: &str = "(SELECT string_agg(identity.name || ' ' || identi
     FROM certificate_identity AS identity
     WHERE identity.tenant_id = service_user.tenant_id AND identity.service_user_id = service_user.id)";
 
-/// The service user and the tenant that a name is mapped to are there and enabled.
-const OWNERS_ENABLED: &str = "EXISTS (SELECT 1 FROM service_user JOIN tenant ON tenant.id = service_user.tenant_id
-    WHERE service_user.tenant_id = certificate_identity.tenant_id
-    AND service_user.id = certificate_identity.service_user_id
-    AND service_user.state = 'ENABLED' AND service_user.delete_time IS NULL
-    AND tenant.state = 'ENABLED' AND tenant.delete_time IS NULL)";
-
 impl Write {
     /// The service user that a name is mapped to.
     pub async fn owner_of_identity(&self, name: &PeerName) -> Result<Option<ServiceUserName>, StoreError> {
         let found = row::read_one(&self.transaction, Entity::find_by_id(name.as_str().to_owned())).await?;
         Ok(found.map(|(owner, _)| owner))
-    }
-
-    /// What a name's holder may do as this service user: `None` when it isn't mapped to it, or the service user or its
-    /// tenant isn't enabled.
-    pub async fn usable_identity(
-        &self,
-        owner: &ServiceUserName,
-        name: &PeerName,
-    ) -> Result<Option<Vec<Scope>>, StoreError> {
-        let query = Entity::find_by_id(name.as_str().to_owned())
-            .filter(owned(&owner.tenant, Some(&owner.id)))
-            .filter(Expr::cust(OWNERS_ENABLED));
-        let found = row::read_one(&self.transaction, query).await?;
-        Ok(found.map(|(_, identity)| identity.scopes))
     }
 
     /// Makes these, and no others, the names of a service user. None of them may be another's, nor the service user deleted;
@@ -83,9 +63,7 @@ impl Write {
         service_user: Option<&ServiceUserId>,
         right: Right,
     ) -> Result<bool, StoreError> {
-        // A scope holds no character that JSON escapes or LIKE treats as special.
-        let carries = Column::Scopes.like(format!("%\"{}\"%", right.scope()));
-        let query = Entity::find().filter(owned(tenant, service_user)).filter(carries).limit(1);
+        let query = Entity::find().filter(owned(tenant, service_user)).filter(carries(Column::Scopes, right)).limit(1);
         Ok(!row::fetch(&self.transaction, query).await?.is_empty())
     }
 }

@@ -168,7 +168,8 @@ async fn begin_session(connection: &mut PgConnection, session: String) -> Result
 }
 
 /// Whether a connection still leads to the database. Asked for a second at most: when the network swallows the answer (a
-/// fail-over without a reset), the pool would lose that place for a quarter of an hour, and its other connections are no better.
+/// fail-over without a reset), the pool would lose that place for a quarter of an hour, and its other connections are no
+/// better.
 async fn is_usable(connection: &mut PgConnection, age: Duration, failover: &FailoverWatch) -> bool {
     if failover.distrusts(age) {
         return false;

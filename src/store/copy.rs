@@ -17,7 +17,7 @@ use crate::domain::limits;
 use super::{
     PostgresSettings, StoreError, Target, connect,
     schema::{self, Standing},
-    write::revision_row,
+    write::{THIS_REVISION, revision_row},
 };
 
 use rows::grouped;
@@ -151,7 +151,7 @@ pub async fn copy(
 
 async fn refuse_other_schema(source: &DatabaseConnection, file: &Path) -> Result<(), CopyError> {
     let why = match schema::standing(source).await? {
-        Standing::Current if revision_row(source, REVISION).await? > 0 => return Ok(()),
+        Standing::Current if !schema::is_unused(source).await? => return Ok(()),
         Standing::Empty | Standing::Current => return Err(CopyError::NothingHere(file.to_owned())),
         Standing::Lacks(count) => format!(
             "it lacks {count} change(s) of the schema; make a backup, run `claviger migrate` without CLAVIGER_DATABASE_URL, \
@@ -163,8 +163,6 @@ async fn refuse_other_schema(source: &DatabaseConnection, file: &Path) -> Result
     };
     Err(CopyError::OtherSchema { file: file.to_owned(), why })
 }
-
-const REVISION: &str = "SELECT value FROM revision WHERE id = 1";
 
 /// The lock of migrations is held all along, so a service that is started meanwhile waits.
 async fn into_postgres(
@@ -230,11 +228,11 @@ fn of_table(table: &Table, cause: StoreError) -> CopyError {
     CopyError::Table { table: table.name.clone(), cause }
 }
 
-/// Takes the revision's lock, so that nobody writes from now on, and refuses what has rows. A new schema has a revision, and a
-/// token of it, which those of the copy replace.
+/// Takes the revision's lock, so that nobody writes from now on, and refuses what has rows. A new schema has a revision,
+/// and a token of it, which those of the copy replace.
 async fn empty(target: &DatabaseTransaction, tables: &[Table], name: &str) -> Result<(), CopyError> {
     let not_empty = |table: &str| CopyError::NotEmpty { target: name.to_owned(), table: table.to_owned() };
-    if revision_row(target, "SELECT value FROM revision WHERE id = 1 FOR UPDATE").await? != 0 {
+    if revision_row(target, THIS_REVISION).await? != 0 {
         return Err(not_empty("revision"));
     }
     for table in tables.iter().filter(|table| !table::MADE_WITH_A_ROW.contains(&&*table.name)) {

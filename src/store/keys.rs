@@ -135,8 +135,8 @@ impl Write {
         within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
     }
 
-    /// Stores every field of a key that exists; never what is stored of its secret, nor its last use. A key that is revoked, expired or
-    /// deleted leaves its slot, for good.
+    /// Stores every field of a key that exists; never what is stored of its secret, nor its last use. A key that is
+    /// revoked, expired or deleted leaves its slot, for good.
     pub async fn update_key(&self, key: &Key) -> Result<(), StoreError> {
         let mut row = columns(key, self.revision())?;
         let state_is_final = matches!(&row.state, Set(state) if state == REVOKED || state == EXPIRED);

@@ -1,10 +1,13 @@
 //! Questions about all keys of a service user, or of a tenant, inside a change.
 
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, SimpleExpr},
+};
 
 use crate::domain::{
     Time,
-    ids::{KeyName, ServiceUserId, ServiceUserName, TenantId},
+    ids::{ServiceUserId, ServiceUserName, TenantId},
     key::Key,
     rights::Right,
     scope::Scope,
@@ -20,24 +23,17 @@ use super::{
     usage::read_with_last_use,
 };
 
-/// The service user and the tenant of a key are there and enabled.
-pub(super) const OWNERS_ENABLED: &str =
-    "EXISTS (SELECT 1 FROM service_user JOIN tenant ON tenant.id = service_user.tenant_id
-    WHERE service_user.tenant_id = api_key.tenant_id AND service_user.id = api_key.service_user_id
+/// The service user and the tenant that own a row of this table are there and enabled.
+pub(super) fn owners_enabled(table: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM service_user JOIN tenant ON tenant.id = service_user.tenant_id
+    WHERE service_user.tenant_id = {table}.tenant_id AND service_user.id = {table}.service_user_id
     AND service_user.state = 'ENABLED' AND service_user.delete_time IS NULL
-    AND tenant.state = 'ENABLED' AND tenant.delete_time IS NULL)";
+    AND tenant.state = 'ENABLED' AND tenant.delete_time IS NULL)"
+    )
+}
 
 impl Write {
-    /// The key, if it may be used at `now`: ENABLED, not expired, not deleted, and so are its owners.
-    pub async fn usable_key(&self, name: &KeyName, now: Time) -> Result<Option<Key>, StoreError> {
-        let query = api_key::Entity::find_by_id(name.id.to_string())
-            .filter(live(&name.owner.tenant, Some(&name.owner.id), now))
-            .filter(api_key::Column::State.eq(ENABLED))
-            .filter(Expr::cust(OWNERS_ENABLED));
-        let stored = row::read_one(&self.transaction, query).await?;
-        Ok(stored.map(|stored| stored.key))
-    }
-
     /// A service user's live keys, the oldest first. Never more than 10 that haven't expired.
     pub async fn live_keys(&self, owner: &ServiceUserName, now: Time) -> Result<Vec<Key>, StoreError> {
         let query = api_key::Entity::find()
@@ -68,8 +64,7 @@ impl Write {
     ) -> Result<Vec<Scope>, StoreError> {
         let mut carried = Vec::new();
         for right in Right::ALL {
-            // A scope holds no character that JSON escapes or LIKE treats as special.
-            let carries = api_key::Column::Scopes.like(format!("%\"{}\"%", right.scope()));
+            let carries = carries(api_key::Column::Scopes, right);
             let query = api_key::Entity::find().filter(live(tenant, service_user, now)).filter(carries).limit(1);
             if !row::fetch(&self.transaction, query).await?.is_empty()
                 || self.has_identity_with(tenant, service_user, right).await?
@@ -113,6 +108,11 @@ impl Write {
             .filter(Column::DeleteTime.is_null());
         within(update.exec(&self.transaction)).await.map(drop)
     }
+}
+
+/// A list of scopes has this right. A scope holds no character that JSON escapes or LIKE treats as special.
+pub(super) fn carries(scopes: impl ColumnTrait, right: Right) -> SimpleExpr {
+    scopes.like(format!("%\"{}\"%", right.scope()))
 }
 
 fn owned(tenant: &TenantId, service_user: Option<&ServiceUserId>) -> Condition {

@@ -105,8 +105,8 @@ impl Purged {
 
 impl Bookkeeping {
     /// Removes at most 500 of each kind: keys, service users and tenants whose 30 days are over at `now`, notifications and
-    /// deliveries whose 90 days are, and people's addresses that nothing needs any more; and tokens of revisions. An owner stays as long as anything
-    /// of it is left.
+    /// deliveries whose 90 days are, and people's addresses that nothing needs any more; and tokens of revisions. An owner
+    /// stays as long as anything of it is left.
     pub async fn purge(&self, now: Time) -> Result<Purged, StoreError> {
         let (deleted, told) = (now - limits::PURGE_AFTER, now - limits::WARNINGS_KEPT);
         let mut purged = Purged {

@@ -119,7 +119,7 @@ pub(super) async fn standing(database: &DatabaseConnection) -> Result<Standing, 
 }
 
 /// Whether nothing was ever stored: the first start takes the first revision.
-async fn is_unused(database: &DatabaseConnection) -> Result<bool, StoreError> {
+pub(super) async fn is_unused(database: &DatabaseConnection) -> Result<bool, StoreError> {
     Ok(write::revision_row(database, "SELECT value FROM revision WHERE id = 1").await? == 0)
 }
 

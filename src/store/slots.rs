@@ -7,16 +7,13 @@ use std::sync::LazyLock;
 
 use sea_orm::QueryResult;
 
-use crate::domain::{
-    Time,
-    ids::{KeyName, ServiceUserName},
-    limits,
-    network::Network,
-    policy::TenantPolicy,
-    scope::Scope,
-};
+use crate::domain::{Time, caller::Credential, ids::ServiceUserName, limits, policy::TenantPolicy};
 
-use super::{StoreError, Write, key_row::list_of, owned_keys::OWNERS_ENABLED, policy_row};
+use super::{
+    Grants, StoreError, Write,
+    grants::{USABLE_KEY, calling_key, read_grants},
+    policy_row,
+};
 
 /// A place for a live key of a service user: 0 to 9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,15 +40,6 @@ impl Room {
     }
 }
 
-/// What a calling key grants.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Grants {
-    /// What its bearer may do.
-    pub scopes: Vec<Scope>,
-    /// Where from; empty = anywhere.
-    pub networks: Vec<Network>,
-}
-
 /// One question instead of two, because every other writer waits meanwhile: a service user without keys is one row.
 const ROOM: &str = "SELECT api_key.slot AS slot, tenant.policy AS policy FROM service_user
     JOIN tenant ON tenant.id = service_user.tenant_id
@@ -59,18 +47,17 @@ const ROOM: &str = "SELECT api_key.slot AS slot, tenant.policy AS policy FROM se
         AND api_key.service_user_id = service_user.id AND api_key.slot IS NOT NULL
     WHERE service_user.tenant_id = $1 AND service_user.id = $2 AND service_user.delete_time IS NULL";
 
-/// The same, asked together with the calling key, under the conditions of [`Write::usable_key`].
+/// The same, asked together with the calling key.
 static ROOM_FOR: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT taken.slot AS slot, tenant.policy AS policy, caller.scopes AS scopes, caller.networks AS networks
     FROM service_user
     JOIN tenant ON tenant.id = service_user.tenant_id
-    JOIN (SELECT scopes, networks FROM api_key WHERE id = $3 AND tenant_id = $4 AND service_user_id = $5
-        AND state = 'ENABLED' AND delete_time IS NULL AND (expire_time IS NULL OR expire_time > $6)
-        AND {OWNERS_ENABLED}) AS caller ON TRUE
+    JOIN ({}) AS caller ON TRUE
     LEFT JOIN api_key AS taken ON taken.tenant_id = service_user.tenant_id
         AND taken.service_user_id = service_user.id AND taken.slot IS NOT NULL
-    WHERE service_user.tenant_id = $1 AND service_user.id = $2 AND service_user.delete_time IS NULL"
+    WHERE service_user.tenant_id = $5 AND service_user.id = $6 AND service_user.delete_time IS NULL",
+        *USABLE_KEY
     )
 });
 
@@ -80,30 +67,21 @@ impl Write {
         read_room(owner, &self.rows(ROOM, [owner.tenant.as_str().into(), owner.id.as_str().into()]).await?)
     }
 
-    /// The room that a service user has for keys, and what the key of who asks for it grants: `None` when there is no such
-    /// service user, or the key isn't [usable](Self::usable_key). One question for both, which is a tenth more creates.
+    /// The room that a service user has for keys, and what the credential of who asks for it grants: `None` when there is
+    /// no such service user, or the credential may not be used any more, or is a certificate. One question for both, which
+    /// is a tenth more creates.
     pub async fn room_for(
         &self,
         owner: &ServiceUserName,
-        caller: &KeyName,
+        caller: &Credential,
         now: Time,
     ) -> Result<Option<(Room, Grants)>, StoreError> {
-        let values = [
-            owner.tenant.as_str().into(),
-            owner.id.as_str().into(),
-            caller.id.to_string().into(),
-            caller.owner.tenant.as_str().into(),
-            caller.owner.id.as_str().into(),
-            now.into(),
-        ];
+        let Credential::Key(key) = caller else { return Ok(None) };
+        let [id, tenant, service_user, now] = calling_key(key, now);
+        let values = [id, tenant, service_user, now, owner.tenant.as_str().into(), owner.id.as_str().into()];
         let rows = self.rows(&ROOM_FOR, values).await?;
-        let Some(room) = read_room(owner, &rows)? else { return Ok(None) };
-        let Some(first) = rows.first() else { return Ok(None) };
-        let (scopes, networks): (String, String) = (first.try_get("", "scopes")?, first.try_get("", "networks")?);
-        let corrupt = |why: String| StoreError::Corrupt { table: "api_key", id: caller.to_string(), why };
-        let scopes = list_of(&scopes, Scope::parse).map_err(corrupt)?;
-        let networks = list_of(&networks, Network::parse).map_err(corrupt)?;
-        Ok(Some((room, Grants { scopes, networks })))
+        let (Some(room), Some(first)) = (read_room(owner, &rows)?, rows.first()) else { return Ok(None) };
+        Ok(Some((room, read_grants(first, caller)?)))
     }
 
     /// The lowest slot that isn't taken; `None` when ten keys are live at `now`.

@@ -22,7 +22,7 @@ use super::{
     entity::api_key::{Column, Entity, Model},
     error::within,
     key_row::EXPIRED,
-    owned_keys::OWNERS_ENABLED,
+    owned_keys::owners_enabled,
     row,
     usage::{read_used, with_last_use},
 };
@@ -192,7 +192,7 @@ fn warned(due: &Due) -> Condition {
         .add(Column::ExpireTime.gt(Ord::max(due.at, due.now)))
         .add(Column::ExpireTime.lte(due.at + limits::EXPIRING_SOON))
         .add(Column::CreateTime.lte(due.at))
-        .add(Expr::cust(OWNERS_ENABLED))
+        .add(Expr::cust(owners_enabled("api_key")))
 }
 
 /// In order, so that the index is used whatever PostgreSQL believes of how many there are.

@@ -72,7 +72,7 @@ impl Store {
 }
 
 const NEXT_REVISION: &str = "UPDATE revision SET value = value + 1 WHERE id = 1 RETURNING value";
-const THIS_REVISION: &str = "SELECT value FROM revision WHERE id = 1 FOR UPDATE";
+pub(super) const THIS_REVISION: &str = "SELECT value FROM revision WHERE id = 1 FOR UPDATE";
 
 impl Write {
     /// The revision of this change.

@@ -21,7 +21,7 @@ use opentelemetry_sdk::trace::{
     self, BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanData, SpanProcessor,
 };
 
-use crate::config::{CollectorTls, Exports};
+use crate::config::{CollectorTls, Exports, Signal};
 use crate::metrics::{self, Metrics};
 
 /// What became of exports since the process started.
@@ -32,12 +32,6 @@ static TOLD: Told = Told {
     not_taken: AtomicU64::new(0),
 };
 
-#[derive(Debug, Clone, Copy)]
-enum Signal {
-    Traces,
-    Metrics,
-}
-
 struct Told {
     /// Exports that failed, by signal.
     failures: [AtomicU64; 2],
@@ -46,17 +40,6 @@ struct Told {
     no_room: AtomicU64,
     /// Spans whose export failed.
     not_taken: AtomicU64,
-}
-
-impl Signal {
-    const ALL: [Self; 2] = [Self::Traces, Self::Metrics];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Traces => "traces",
-            Self::Metrics => "metrics",
-        }
-    }
 }
 
 impl Told {

@@ -8,7 +8,7 @@ use rustls::pki_types::{PrivateKeyDer, UnixTime, pem, pem::PemObject};
 use rustls::server::{NoServerSessionStorage, danger::ClientCertVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
-use rustls::{Error, RootCertStore, ServerConfig};
+use rustls::{Error, ServerConfig};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -88,7 +88,9 @@ impl Identity {
         let key = noted(private_key(&files.key, &contents.key, &provider), KEY, &mut problems);
         let authorities = contents.client_ca.as_ref().zip(files.client_ca.as_deref());
         let clients = authorities.map(|(text, file)| {
-            let clients = roots(file, text).and_then(|roots| clients(roots, &provider, file));
+            let clients = roots(file, text).and_then(|roots| {
+                Clients::signed_by(roots, &provider).map_err(|error| format!("{}: {error}", file.display()))
+            });
             noted(clients, CLIENT_CA, &mut problems)
         });
         let (Some(chain), Some(facts), Some(key), Some(clients)) =
@@ -97,7 +99,7 @@ impl Identity {
             return Err(TlsError(problems));
         };
         let certified = CertifiedKey::new(chain, key);
-        if !belong_together(&certified) {
+        if certified.keys_match().is_err() {
             let (key, certificate) = (files.key.display(), files.certificate.display());
             return Err(TlsError(vec![format!(
                 "{KEY}: {key} isn't the key of the first certificate in {certificate}; give the two that were made together"
@@ -157,14 +159,6 @@ fn private_key(
     })
 }
 
-fn belong_together(certified: &CertifiedKey) -> bool {
-    certified.keys_match().is_ok()
-}
-
-fn clients(roots: RootCertStore, provider: &Arc<CryptoProvider>, file: &Path) -> Result<Clients, String> {
-    Clients::signed_by(roots, provider).map_err(|error| format!("{}: {error}", file.display()))
-}
-
 fn config(
     port: Port,
     clients: Option<Clients>,
@@ -179,8 +173,7 @@ fn config(
         Some(clients) => builder.with_client_cert_verifier(Arc::new(clients) as Arc<dyn ClientCertVerifier>),
         None => builder.with_no_client_auth(),
     };
-    let resolver: Arc<SingleCertAndKey> = Arc::clone(resolver);
-    let mut config = builder.with_cert_resolver(resolver);
+    let mut config = builder.with_cert_resolver(Arc::clone(resolver) as _);
     config.alpn_protocols = match port {
         Port::Grpc => vec![b"h2".to_vec()],
         Port::Http => vec![b"http/1.1".to_vec()],

@@ -16,8 +16,8 @@ use super::pem;
 
 /// Goes to a service on this machine whose certificate should be the one in a file.
 ///
-/// Whichever it has, its health is asked for: nothing secret is said, and a service that keeps its old certificate because the
-/// new files can't be used must not be killed for that by whoever asks. [`Self::is_other`] tells of it.
+/// Whichever it has, its health is asked for: nothing secret is said, and a service that keeps its old certificate because
+/// the new files can't be used must not be killed for that by whoever asks. [`Self::is_other`] tells of it.
 #[derive(Debug, Clone)]
 pub struct Way(Arc<Expectation>);
 

@@ -1,7 +1,5 @@
 //! PEM files of certificates, as people make them with openssl, cert-manager and others.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use rustls::RootCertStore;
@@ -9,6 +7,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use zeroize::Zeroizing;
 
 use crate::domain::limits;
+use crate::files;
 
 /// Authorities whose certificates are trusted, and no others.
 #[derive(Debug, Clone)]
@@ -30,14 +29,8 @@ impl Authorities {
 }
 
 /// The bytes of a file, forgotten when they are dropped: it may hold a private key.
-pub(super) fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let opened = File::open(file).and_then(|open| open.take(limits::TLS_FILE_BYTES + 1).read_to_end(&mut bytes));
-    let length = opened.map_err(|error| format!("{}: {error}", file.display()))?;
-    if u64::try_from(length).is_ok_and(|length| length > limits::TLS_FILE_BYTES) {
-        return Err(format!("{} is longer than {} bytes", file.display(), limits::TLS_FILE_BYTES));
-    }
-    Ok(bytes)
+pub(crate) fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    files::read(file, limits::TLS_FILE_BYTES)
 }
 
 /// The certificates of a file, at least one.

@@ -1,5 +1,5 @@
-//! A new certificate without a restart: the files are looked at again and again. Their contents are compared, not their times,
-//! because Kubernetes swaps a link to a whole folder, and copies may keep times.
+//! A new certificate without a restart: the files are looked at again and again. Their contents are compared, not their
+//! times, because Kubernetes swaps a link to a whole folder, and copies may keep times.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

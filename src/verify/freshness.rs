@@ -19,8 +19,8 @@ use super::refresh::Refresher;
 const SLEPT: Span = Span::seconds(2);
 /// How long a call waits for that look.
 const WAKING: Duration = Duration::from_millis(100);
-/// A look that failed and began longer ago than this says nothing about now: the process slept since, or in its middle. Longer
-/// than a look at a database that doesn't answer and the next one take together.
+/// A look that failed and began longer ago than this says nothing about now: the process slept since, or in its middle.
+/// Longer than a look at a database that doesn't answer and the next one take together.
 const FAILURE_COUNTS: Span = Span::seconds(15);
 
 /// How fresh an answer must be.
@@ -64,8 +64,8 @@ impl Freshness {
         (awake && age <= self.bound && meets(demand, position, age)).then_some(position)
     }
 
-    /// The mirror's position after a look at the store, for whoever can't take it [as it stands](Self::as_it_stands). All that
-    /// need one share it.
+    /// The mirror's position after a look at the store, for whoever can't take it [as it stands](Self::as_it_stands). All
+    /// that need one share it.
     pub async fn after_a_look(&self, demand: Demand) -> Result<Position, NoVerdict> {
         let before = self.refresher.position().ok_or(NoVerdict::Stale)?;
         let looked = if meets(demand, before, self.age(before)) {

@@ -20,8 +20,8 @@ impl Seen {
         Self { revision: look.revision, token: look.token.clone() }
     }
 
-    /// Whether the database that answered `look`, asked about this very revision, no longer has what was seen. `age`: how long
-    /// ago that was; tokens are purged, so after a long sleep a missing one proves nothing.
+    /// Whether the database that answered `look`, asked about this very revision, no longer has what was seen. `age`: how
+    /// long ago that was; tokens are purged, so after a long sleep a missing one proves nothing.
     pub(super) fn was_lost(&self, look: &Look, age: Span) -> bool {
         let unknown = look.seen_token.is_none() && age >= limits::REVISION_TOKENS_KEPT - Span::days(1);
         look.revision < self.revision || (look.seen_token != self.token && !unknown)

@@ -71,7 +71,7 @@ impl Identity {
     /// Whether a scope of it is, or implies, this right.
     #[must_use]
     pub fn holds(&self, right: Right) -> bool {
-        self.mapped.scopes.iter().filter_map(Scope::right).any(|own| own.implies(right))
+        right.is_granted_by(&self.mapped.scopes)
     }
 }
 

@@ -158,8 +158,8 @@ impl Verifier {
         }
     }
 
-    /// Who calls, at `arrival`, by a certificate with these names; waits only for a look at the store, if it needs one: as for
-    /// a secret that isn't known, so a name just mapped on another replica is known at once, and certificates without a
+    /// Who calls, at `arrival`, by a certificate with these names; waits only for a look at the store, if it needs one: as
+    /// for a secret that isn't known, so a name just mapped on another replica is known at once, and certificates without a
     /// mapped name share their looks. `Missing` is final.
     pub fn certify<'a>(
         &'a self,

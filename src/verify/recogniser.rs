@@ -1,9 +1,10 @@
 //! Recognises a secret that has opened its key before, so that it need not be digested again.
 //!
-//! A digest is four rounds of SHA-256; a service that calls all the time presents the same secret each time. So a record keeps
-//! a fingerprint of the secret whose digest matched: SipHash-2-4 with 128 bits under a key that this process drew and never
-//! shows. Who doesn't have the key can find a text with a given fingerprint only by guessing, 2^128 to one, and the plaintext
-//! isn't kept. A secret that isn't recognised costs the same whether its id is known or not: fingerprint and digest.
+//! A digest is four rounds of SHA-256; a service that calls all the time presents the same secret each time. So a record
+//! keeps a fingerprint of the secret whose digest matched: SipHash-2-4 with 128 bits under a key that this process drew and
+//! never shows. Who doesn't have the key can find a text with a given fingerprint only by guessing, 2^128 to one, and the
+//! plaintext isn't kept. A secret that isn't recognised costs the same whether its id is known or not: fingerprint and
+//! digest.
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;

@@ -42,8 +42,8 @@ const LENGTH: usize = 2;
 #[derive(Clone)]
 pub struct Record(ThinArc<Fixed, u8>);
 
-/// What Verify reads each time comes first, on as few cache lines as possible: of a million keys nearly none is in a cache, and
-/// each line costs as much as the verdict.
+/// What Verify reads each time comes first, on as few cache lines as possible: of a million keys nearly none is in a cache,
+/// and each line costs as much as the verdict.
 #[repr(C)]
 struct Fixed {
     id: [u8; 16],
@@ -367,8 +367,7 @@ fn pack_networks(networks: &[Network]) -> Option<ThinArc<(), Network>> {
 }
 
 fn pack_rights(scopes: &[Scope]) -> u8 {
-    let held = |right: &Right| scopes.iter().filter_map(Scope::right).any(|own| own.implies(*right));
-    Right::ALL.into_iter().filter(held).map(bit).fold(0, |bits, bit| bits | bit)
+    Right::ALL.into_iter().filter(|right| right.is_granted_by(scopes)).map(bit).fold(0, |bits, bit| bits | bit)
 }
 
 fn bit(right: Right) -> u8 {

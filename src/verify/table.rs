@@ -1,6 +1,6 @@
-//! A hash table so laid out that one look at the memory finds where an entry is: a slot holds the whole hash beside the entry,
-//! and where to look follows from the hash alone. So that can be fetched beforehand, which a table with a directory of its own
-//! doesn't allow. (Measured: the waits for that directory were a sixth of a batch.)
+//! A hash table so laid out that one look at the memory finds where an entry is: a slot holds the whole hash beside the
+//! entry, and where to look follows from the hash alone. So that can be fetched beforehand, which a table with a directory
+//! of its own doesn't allow. (Measured: the waits for that directory were a sixth of a batch.)
 //!
 //! Open addressing with linear probing (Knuth, volume 3, 6.4, algorithms L and R): removal moves back what follows.
 

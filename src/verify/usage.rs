@@ -120,8 +120,8 @@ impl Usage {
         }
     }
 
-    /// Looks every 10 s and writes what is due, for ever. Many batches are spread over two minutes at most: each of them keeps
-    /// other writers waiting, and the database's disk busy.
+    /// Looks every 10 s and writes what is due, for ever. Many batches are spread over two minutes at most: each of them
+    /// keeps other writers waiting, and the database's disk busy.
     pub async fn run(&self) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

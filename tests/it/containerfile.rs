@@ -80,8 +80,8 @@ fn the_compiler_is_new_enough_and_both_stages_are_of_one_debian() {
     assert!(run.ends_with(":nonroot") || run.contains(":nonroot@sha256:"), "{run}");
 }
 
-/// What can be built in a folder, as cargo sees it: it leaves out the targets whose files are missing, but then builds nothing.
-/// It also resolves the workspace and the lock file.
+/// What can be built in a folder, as cargo sees it: it leaves out the targets whose files are missing, but then builds
+/// nothing. It also resolves the workspace and the lock file.
 async fn targets(folder: &Path) -> Vec<String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"]).current_dir(folder);

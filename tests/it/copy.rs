@@ -1,5 +1,5 @@
-//! `claviger copy`: from SQLite to PostgreSQL, whole or not at all. Here an installation with something in every table is moved
-//! and goes on; what differs, what is refused and what dies in the middle is in the files beside.
+//! `claviger copy`: from SQLite to PostgreSQL, whole or not at all. Here an installation with something in every table is
+//! moved and goes on; what differs, what is refused and what dies in the middle is in the files beside.
 
 mod contents;
 mod furnished;

@@ -1,5 +1,5 @@
-//! The Envoy door: a real Envoy with the configuration of `examples/envoy`, asked by curl. What each product's header does is in
-//! `products`.
+//! The Envoy door: a real Envoy with the configuration of `examples/envoy`, asked by curl. What each product's header does
+//! is in `products`.
 
 mod addresses;
 mod admitted;

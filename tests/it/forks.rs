@@ -1,5 +1,5 @@
-//! The database loses its last writes, as after the promotion of a standby that lagged behind. Here the tables are put back to
-//! what they were, in one transaction and behind everybody's back.
+//! The database loses its last writes, as after the promotion of a standby that lagged behind. Here the tables are put back
+//! to what they were, in one transaction and behind everybody's back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,5 +1,6 @@
-//! What the documents of five products promise of their key systems (`reference/peers.md`, section 3), line by line, through
-//! grpcurl, and curl through Envoy: clients that we didn't write. One file for each product, one test for each line, named after it.
+//! What the documents of five products promise of their key systems (`reference/peers.md`, section 3), line by line,
+//! through grpcurl, and curl through Envoy: clients that we didn't write. One file for each product, one test for each
+//! line, named after it.
 
 mod blancco;
 mod blnk;

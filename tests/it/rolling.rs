@@ -1,9 +1,9 @@
 //! Replicas are restarted one after the other while callers go on: no call fails.
 //!
-//! What counts as a failed call: every one that isn't answered as it should be, after what any gRPC client does by itself. It
-//! sends a call elsewhere, at once, that it never sent, or that the server refused to process by its GOAWAY (gRFC A6,
-//! "transparent retries"); and it leaves a server alone for a moment that it can't connect to. It repeats nothing else: a call
-//! that may have been heard, and isn't answered, has failed.
+//! What counts as a failed call: every one that isn't answered as it should be, after what any gRPC client does by itself.
+//! It sends a call elsewhere, at once, that it never sent, or that the server refused to process by its GOAWAY (gRFC A6,
+//! "transparent retries"); and it leaves a server alone for a moment that it can't connect to. It repeats nothing else: a
+//! call that may have been heard, and isn't answered, has failed.
 
 mod client;
 mod load;

@@ -1,5 +1,5 @@
-//! This version beside the next one, on one database: what that one adds does no harm, what it writes and nobody here knows is
-//! denied and stops nothing else, and each change of the schema so far only added.
+//! This version beside the next one, on one database: what that one adds does no harm, what it writes and nobody here knows
+//! is denied and stops nothing else, and each change of the schema so far only added.
 
 mod additive;
 

@@ -153,7 +153,8 @@ impl Identity {
     }
 }
 
-/// Writes that a request may pass whose key is VALID. Of the headers to remove, those that are set here are overwritten instead.
+/// Writes that a request may pass whose key is VALID. Of the headers to remove, those that are set here are overwritten
+/// instead.
 pub fn encode_allowed(answer: &Answer, headers_to_remove: &[Cow<'_, str>], bytes: &mut Vec<u8>) {
     let Some(identity) = Identity::of(answer) else {
         // A VALID is always about a key.

@@ -23,8 +23,8 @@ pub enum Told {
     Recorded(HeaderMap),
 }
 
-/// Reads the message of a Check. It is read as a message only when its bytes look like a trace that is recorded: whoever isn't
-/// traced pays for a search at most.
+/// Reads the message of a Check. It is read as a message only when its bytes look like a trace that is recorded: whoever
+/// isn't traced pays for a search at most.
 #[must_use]
 pub fn told(message: &[u8]) -> Told {
     let Some(value) = first_value(message) else { return Told::Nothing };

@@ -1,5 +1,5 @@
-//! The tables to copy, as the schemas of both databases tell: SQLite what there is and what comes before what, PostgreSQL what
-//! each column holds.
+//! The tables to copy, as the schemas of both databases tell: SQLite what there is and what comes before what, PostgreSQL
+//! what each column holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
