@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use claviger::app::{self, AppError, Running};
 use claviger::clock::Clock;
-use claviger::config::{Arguments, Command, Settings};
+use claviger::config::{Arguments, Command, Flags, Settings};
 use claviger::telemetry;
 
 /// A tenth more calls than with the system's (reference/performance.md 3b).
@@ -21,7 +21,11 @@ const BAD_SETTINGS: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(refused) if refused.use_stderr() => return named_with_all_others(&refused),
+        Err(help) => help.exit(),
+    };
     let settings = match Settings::read(arguments.flags) {
         Ok(settings) => settings,
         Err(problems) => {
@@ -36,6 +40,16 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A wrong argument doesn't hide which variables and settings of the file are wrong.
+fn named_with_all_others(refused: &clap::Error) -> ExitCode {
+    // Nobody is told when standard error is closed.
+    let _ = refused.print();
+    if let Err(problems) = Settings::read(Flags::default()) {
+        eprintln!("\n{problems}");
+    }
+    ExitCode::from(BAD_SETTINGS)
 }
 
 async fn run(command: Command, settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {

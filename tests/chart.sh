@@ -98,6 +98,7 @@ refuses "sqlite with a database Secret" "- database.existingSecret:" --set datab
 refuses "sqlite with a migration Secret" "- database.migration.existingSecret:" --set database.migration.existingSecret=owner
 refuses "sqlite with readers" "- database.readers:" --set database.readers=4
 refuses "more writers than the service takes" "- database.writers:" "${postgres[@]}" --set database.writers=65
+refuses "a password of the mail server in a value" "- mail.url:" --set 'mail.url=smtp://user:secret@mail.example.com' --set mail.from=a@example.com
 refuses "postgres without a database Secret" "- database.existingSecret:" "${postgres[@]}" --set database.existingSecret=
 refuses "postgres without a pepper Secret" "- pepper.existingSecret:" "${postgres[@]}" --set pepper.existingSecret=
 refuses "an unknown kind of database" "- database.mode:" --set database.mode=mysql

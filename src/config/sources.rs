@@ -50,8 +50,11 @@ pub(super) fn file_values(file: &str, problems: &mut Vec<String>) -> BTreeMap<St
         Ok(table) => table,
         Err(error) => {
             // The parser's own text quotes the line, which may hold a password.
-            let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
-            problems.push(format!("config: {file}: line {line} is not TOML: {}", error.message()));
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            problems.push(format!(
+                "config: {file}: line {line} is not TOML: {}; nothing else in it was looked at",
+                error.message()
+            ));
             return BTreeMap::new();
         }
     };

@@ -57,7 +57,7 @@ pub(super) struct Census {
     keys: [[AtomicU64; KeyState::ALL.len()]; PEPPERS],
     bytes: AtomicU64,
     root: ServiceUserName,
-    /// When the live root keys end. There are few.
+    /// When the live root keys end that no other has superseded. There are few.
     root_keys: Mutex<HashMap<KeyId, Option<Time>>>,
 }
 
@@ -76,7 +76,8 @@ impl Census {
         if let Some(count) = self.count(key) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        if *key.owner().name() == self.root && key.state() == KeyState::Enabled {
+        // A superseded one is meant to end.
+        if *key.owner().name() == self.root && key.state() == KeyState::Enabled && key.superseded_by().is_none() {
             self.root_keys.lock().insert(key.id(), key.expire_time());
         }
     }

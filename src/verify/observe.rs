@@ -61,7 +61,8 @@ pub fn content(metrics: &Metrics, mirror: &Arc<Mirror>) {
     let shown = Shown { name: "claviger_mirror", unit: "By", description };
     metrics.observe(shown, move || Some(exact_count(measured.bytes())));
 
-    let description = "When the first of the enabled root keys expires, in Unix time; absent when none does.";
+    let description =
+        "When the first of the enabled root keys that none supersedes expires, in Unix time; absent when none does.";
     let watched = Arc::clone(mirror);
     let shown = Shown { name: "claviger_root_key_expiry_timestamp", unit: "s", description };
     metrics.observe(shown, move || Some(exact(watched.first_root_key_end()?.timestamp_micros()) / 1e6));

@@ -171,12 +171,9 @@ async fn a_dump_that_is_restored_under_running_replicas_brings_nothing_back() {
     let folder = TempDir::new().expect("a folder");
     let (dump, log) = (folder.path().join("claviger.dump"), folder.path().join("log"));
     let mut processes = Vec::new();
-    let ports = [free_address(), free_address()];
-    for (number, port) in ports.iter().enumerate() {
-        let mut command = replicas.command(number);
-        command.env("CLAVIGER_HTTP_LISTEN", port.to_string());
+    for number in 0..2 {
         let log = std::fs::File::options().create(true).append(true).open(&log).expect("a file");
-        processes.push(Process::start_logging(command, log.into()).await);
+        processes.push(Process::start_logging(replicas.command(number), log.into()).await);
     }
     let secret = replicas.root_secret();
     let mut root = processes[0].caller(Some(&secret)).await;
@@ -216,8 +213,8 @@ async fn a_dump_that_is_restored_under_running_replicas_brings_nothing_back() {
     let again = "SELECT revoke_reason FROM api_key WHERE state = 'REVOKED'";
     let reasons = select::<String>(&database(&replicas.places[0]).await, again).await;
     assert_eq!(reasons, ["revoked again: the database had lost the key's end"]);
-    for port in ports {
-        let metrics = http::ask(port, "GET", "/metrics", "").await.body;
+    for process in &processes {
+        let metrics = http::ask(process.http_address, "GET", "/metrics", "").await.body;
         assert!(metrics.lines().any(|line| line == "claviger_forks_total 1"), "{metrics}");
     }
     let said = std::fs::read_to_string(&log).expect("a log");
@@ -227,9 +224,4 @@ async fn a_dump_that_is_restored_under_running_replicas_brings_nothing_back() {
 async fn try_verdict(caller: &mut Client, secret: &str) -> Option<Verdict> {
     let request = claviger::proto::v1::VerifyRequest { secret: secret.to_owned(), ..Default::default() };
     caller.verification.verify(request).await.ok().map(|answer| answer.into_inner().verdict())
-}
-
-fn free_address() -> std::net::SocketAddr {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    free.local_addr().expect("an address")
 }

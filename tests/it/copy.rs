@@ -19,10 +19,12 @@ use crate::harness::{
     errors::reason,
     http, process,
 };
-use crate::rig::{but_for_use, database, list_keys, select};
+use crate::rig::{but_for_use, database, eventually, list_keys, select};
 use crate::warning_rows::bulk::{Bulk, Keys};
 use contents::{contents, tables};
 use furnished::Furnished;
+
+const START: Duration = Duration::from_secs(60);
 
 /// The place of the same folder, with an empty PostgreSQL. `None` without PostgreSQL.
 async fn target_of(place: Place) -> Option<Place> {
@@ -138,6 +140,15 @@ async fn a_copy_that_is_killed_leaves_nothing_and_can_be_made_again() {
     bulk.service_users("acme", 3_000).await;
     bulk.keys(&Keys { tenant: "acme", service_users: 0..3_000, slots: 0..7, expire_time }).await;
     drop(bulk);
+    let mut migrate = process::command(&place);
+    migrate.arg("migrate");
+    assert_eq!(process::run(migrate).await.0, Some(0));
+    let postgres = database(&place).await;
+    // So that it can't be done before it is killed: the last key never comes in.
+    let stall = "CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN IF (SELECT count(*) FROM api_key) > 20000 THEN PERFORM pg_sleep(600); END IF; RETURN NULL; END'";
+    let on = "CREATE TRIGGER stall AFTER INSERT ON api_key FOR EACH STATEMENT EXECUTE FUNCTION stall()";
+    contents::execute(&postgres, &[stall, on]).await;
     let mut child = copy(&place).spawn().expect("it starts");
     let mut lines = tokio::io::BufReader::new(child.stderr.take().expect("a pipe"));
     let mut line = String::new();
@@ -145,7 +156,17 @@ async fn a_copy_that_is_killed_leaves_nothing_and_can_be_made_again() {
         line.clear();
         assert!(tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut line).await.expect("a line") > 0, "it ended");
     }
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    eventually(START, "it stalls", async || select::<i64>(&postgres, asleep).await == [1]).await;
     child.kill().await.expect("killed");
+    let stalled = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event = 'PgSleep'";
+    assert_eq!(select::<bool>(&postgres, stalled).await, [true], "it was in the middle");
+    for table in ["api_key", "service_user", "tenant"] {
+        let left = select::<i64>(&postgres, &format!("SELECT count(*) FROM {table}")).await;
+        assert_eq!(left, [0], "{table}");
+    }
+    contents::execute(&postgres, &["DROP TRIGGER stall ON api_key", "DROP FUNCTION stall()"]).await;
     let (code, out, err) = process::run(copy(&place)).await;
     assert_eq!(code, Some(0), "{out}{err}");
     let keys = printed_tables(&out).into_iter().find(|(name, ..)| name == "api_key").expect("keys");

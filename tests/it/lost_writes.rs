@@ -92,7 +92,7 @@ async fn end_of(mut messages: Streaming<WatchRevocationsResponse>) -> (Code, Str
 }
 
 async fn forks(scene: &Scene, number: usize) -> u64 {
-    let answer = http::ask(scene.http[number], "GET", "/metrics", "").await;
+    let answer = http::ask(scene.http(number), "GET", "/metrics", "").await;
     let line = answer.body.lines().find_map(|line| line.strip_prefix("claviger_forks_total ").map(str::to_owned));
     line.expect("it is there from the start").parse().expect("a number")
 }

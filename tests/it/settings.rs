@@ -129,6 +129,22 @@ async fn every_bad_setting_is_named_at_once() {
     }
 }
 
+#[tokio::test]
+async fn a_wrong_flag_hides_nothing_and_neither_does_a_file_that_is_no_toml() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("claviger.toml");
+    std::fs::write(&file, "log = \"warn\"\nlog = \"info\"\nno_such = \"x\"\n").expect("written");
+    for flags in [&["--no-such"][..], &["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2"]] {
+        let mut command = config();
+        command.env("CLAVIGER_CONFIG", &file).env("CLAVIGER_TRACE_RATIO", "2").args(flags);
+        let (code, out, err) = run(command).await;
+        assert_eq!((code, &*out), (Some(2), ""), "{err}");
+        for named in [flags[0], "trace_ratio: ", "line 2 is not TOML", "nothing else in it was looked at"] {
+            assert!(err.contains(named), "{named} in {err}");
+        }
+    }
+}
+
 /// What may hold a password has no flag; everything else has one.
 #[tokio::test]
 async fn each_setting_is_a_flag_unless_it_may_hold_a_password() {

@@ -1,10 +1,10 @@
 {{/* Name of every object: the release, with the chart's name unless it is already in it.
-     53 characters leave room for `-headless` and a pod's suffix within 63. */}}
+     52 characters leave room for `-headless`, and for a StatefulSet's revision, a label of at most 63. */}}
 {{- define "claviger.fullname" -}}
 {{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 53 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -16,13 +16,13 @@
 {{/* What selects our pods. Immutable in Kubernetes, so nothing that changes with a version. */}}
 {{- define "claviger.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* What the pod of the chart's test has instead: the Service must not send callers to it. */}}
 {{- define "claviger.testLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "claviger.labels" -}}

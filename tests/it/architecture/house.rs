@@ -20,7 +20,14 @@ pub const HOUSE: [Room; 21] = [
     Room { name: "random", knows: &[], uses: &[] },
     Room {
         name: "config",
-        knows: &["domain", "files", "store::PostgresSettings", "tls::TlsFiles", "tls::pem", "tls::pem::Authorities"],
+        knows: &[
+            "domain",
+            "files",
+            "store::PostgresSettings",
+            "tls::TlsFiles",
+            "tls::pem::self",
+            "tls::pem::Authorities",
+        ],
         uses: &["clap", "tracing_subscriber"],
     },
     Room { name: "files", knows: &[], uses: &[] },

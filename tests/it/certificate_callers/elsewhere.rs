@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::*;
 use crate::harness::Process;
@@ -10,7 +11,20 @@ use crate::hostile_streams::settled_looks;
 use crate::rig::{Replicas, eventually};
 
 /// The timer looks at the feed every second; the rest is for a slow machine.
-const SEEN: Duration = Duration::from_secs(2);
+const SEEN: Duration = Duration::from_secs(10);
+/// A call waits a moment for a look at the feed, and on a slow machine in vain.
+const LATE: [&str; 2] = ["STORE_UNAVAILABLE", "DEADLINE_EXCEEDED"];
+
+/// What a call is answered, once it isn't late.
+async fn in_time<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> Result<T, Status> {
+    let begun = Instant::now();
+    loop {
+        match call().await {
+            Err(status) if LATE.contains(&&*reason(&status)) && begun.elapsed() < SEEN => {}
+            answered => return answered,
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_mapped_on_one_replica_is_known_on_the_other_at_once() {
@@ -36,12 +50,21 @@ async fn a_name_mapped_on_one_replica_is_known_on_the_other_at_once() {
     for round in 0..20 {
         let (to, from) = (&owners[round % 2], &owners[(round + 1) % 2]);
         map(&mut roots[0], to, &[identity(NAME, &[VERIFY, "claviger:keys.self"])]).await.expect("mapped");
-        expect(verify(&mut holder).await, LET_IN, &format!("the very next call, round {round}"));
-        expect(list(&mut holder, to).await, LET_IN, &format!("as who it is, round {round}"));
-        expect(list(&mut holder, from).await, WIDER, &format!("not as who it was, round {round}"));
+        expect(
+            in_time(async || verify(&mut holder).await).await,
+            LET_IN,
+            &format!("the very next call, round {round}"),
+        );
+        expect(in_time(async || list(&mut holder, to).await).await, LET_IN, &format!("as who it is, round {round}"));
+        expect(
+            in_time(async || list(&mut holder, from).await).await,
+            WIDER,
+            &format!("not as who it was, round {round}"),
+        );
         map(&mut roots[0], to, &[]).await.expect("taken away");
-        eventually(SEEN, "locked out", async || verify(&mut holder).await.is_err()).await;
-        expect(verify(&mut holder).await, INVALID, &format!("nobody's, round {round}"));
+        let locked_out = async || verify(&mut holder).await.is_err_and(|status| !LATE.contains(&&*reason(&status)));
+        eventually(SEEN, "locked out", locked_out).await;
+        expect(in_time(async || verify(&mut holder).await).await, INVALID, &format!("nobody's, round {round}"));
     }
 }
 
@@ -60,7 +83,7 @@ async fn a_flood_of_unknown_names_shares_its_looks() {
     let floods = holders.into_iter().map(|mut holder| async move {
         for _ in 0..ROUNDS {
             let refused = reason(&verify(&mut holder).await.expect_err("a stranger"));
-            assert!(["CALLER_INVALID", "STORE_UNAVAILABLE", "DEADLINE_EXCEEDED"].contains(&&*refused), "{refused}");
+            assert!(refused == "CALLER_INVALID" || LATE.contains(&&*refused), "{refused}");
         }
     });
     join_all(floods).await;

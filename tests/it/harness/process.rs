@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use super::{Client, Place, SETTINGS};
 
 const START: Duration = Duration::from_secs(60);
+/// Drain, last words and last exports together are a third of this.
+const LONGEST_END: Duration = Duration::from_secs(60);
 
 /// A running binary; killed when dropped.
 pub struct Process {
@@ -89,7 +91,7 @@ impl Process {
         let pid = self.child.id().expect("running").to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill runs");
         assert!(sent.success());
-        self.child.wait().await.expect("it ends").code()
+        timeout(LONGEST_END, self.child.wait()).await.expect("it ends in time").expect("it ends").code()
     }
 }
 

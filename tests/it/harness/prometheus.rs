@@ -15,6 +15,13 @@ use super::{engine::tool, http};
 
 const START: Duration = Duration::from_secs(60);
 
+/// Who is scraped: the name of the job, where, and whether by HTTPS, by whatever certificate.
+pub struct Job {
+    pub name: &'static str,
+    pub addresses: Vec<SocketAddr>,
+    pub tls: bool,
+}
+
 /// A running Prometheus; killed when dropped.
 pub struct Prometheus {
     address: SocketAddr,
@@ -23,9 +30,9 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it: it scrapes these jobs at their addresses, and judges these rules, five times a second each. `None`, with a
+    /// Starts it: it scrapes these jobs, and judges these rules, twice a second each. `None`, with a
     /// loud line, when it isn't there.
-    pub async fn start(jobs: &[(&str, Vec<SocketAddr>)], rules: &str) -> Option<Self> {
+    pub async fn start(jobs: &[Job], rules: &str) -> Option<Self> {
         let program = tool("prometheus")?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let at = folder.path();
@@ -82,13 +89,16 @@ impl Prometheus {
     }
 }
 
-fn configuration(jobs: &[(&str, Vec<SocketAddr>)]) -> String {
+fn configuration(jobs: &[Job]) -> String {
     let mut text =
-        String::from("global: { scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms }\n");
+        String::from("global: { scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }\n");
     text += "rule_files: [rules.yaml]\nscrape_configs:\n";
-    for (job, addresses) in jobs {
+    for Job { name, addresses, tls } in jobs {
         let targets: Vec<String> = addresses.iter().map(|address| format!("'{address}'")).collect();
-        text += &format!("  - job_name: {job}\n    static_configs: [{{ targets: [{}] }}]\n", targets.join(", "));
+        let scheme = if *tls { "https\n    tls_config: { insecure_skip_verify: true }" } else { "http" };
+        let targets = targets.join(", ");
+        text +=
+            &format!("  - job_name: {name}\n    scheme: {scheme}\n    static_configs: [{{ targets: [{targets}] }}]\n");
     }
     text
 }

@@ -116,10 +116,15 @@ async fn what_is_in_memory_is_counted_as_it_changes() {
     let request = v1::CreateKeyRequest { parent, key: Some(key), ttl, ..Default::default() };
     let made = root.keys.create_key(request).await.expect("a root key").into_inner().key.expect("a key");
     let end = made.expire_time.expect("an end");
+    // One that is being rotated is meant to end.
+    let request = v1::RotateKeyRequest { name: made.name.clone(), ..Default::default() };
+    let rotated = root.keys.rotate_key(request).await.expect("rotated").into_inner();
+    let successor = rotated.key.expect("a key");
+    let end = successor.expire_time.unwrap_or(end);
     let expiry = async || shown(&metrics().await, "claviger_root_key_expiry_timestamp_seconds");
     let difference = expiry().await - end.seconds as f64;
     assert!((0.0..1.0).contains(&difference), "{difference}");
-    assert_eq!(counted().await, [3.0, 1.0, 1.0, 0.0, 1.0]);
+    assert_eq!(counted().await, [4.0, 1.0, 1.0, 0.0, 1.0]);
 
     let app = app.restart().await;
     let loaded = ask(app.http_address(), "GET", "/metrics", "").await.body;
@@ -128,10 +133,12 @@ async fn what_is_in_memory_is_counted_as_it_changes() {
     }
     let mut root = app.root().await;
     let owner = "tenants/system/serviceUsers/root";
-    Change::Revoke.make(&mut root, owner, &made.name).await.expect("revoked");
+    for name in [&made.name, &successor.name] {
+        Change::Revoke.make(&mut root, owner, name).await.expect("revoked");
+    }
     let after = ask(app.http_address(), "GET", "/metrics", "").await.body;
     assert!(!after.contains("claviger_root_key_expiry"), "a revoked root key doesn't expire");
-    assert_eq!(shown(&after, &format!("claviger_keys{{pepper=\"{pepper}\",state=\"revoked\"}}")), 2.0);
+    assert_eq!(shown(&after, &format!("claviger_keys{{pepper=\"{pepper}\",state=\"revoked\"}}")), 3.0);
 }
 
 /// The histogram counts every call: Verify's too, which are counted for each core apart.

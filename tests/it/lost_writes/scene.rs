@@ -77,7 +77,6 @@ pub struct Scene {
     primary: Cluster,
     pub standby: Cluster,
     replicas: Replicas,
-    pub http: Vec<SocketAddr>,
     pub callers: Vec<Client>,
     pub secret: String,
     is_failed_over: bool,
@@ -92,17 +91,21 @@ impl Scene {
         for place in &mut replicas.places {
             place.database_url = Some(format!("postgres://postgres@{}/postgres", cable.address));
         }
-        let (mut processes, mut http) = (Vec::new(), Vec::new());
+        let mut processes = Vec::new();
         for number in 0..count {
-            http.push(free_address());
-            processes.push(Some(start(&replicas, number, http[number]).await));
+            processes.push(Some(start(&replicas, number).await));
         }
         let secret = replicas.root_secret();
         let mut callers = Vec::new();
         for process in processes.iter().flatten() {
             callers.push(process.caller(Some(&secret)).await);
         }
-        Some(Self { primary, standby, cable, replicas, processes, http, callers, secret, is_failed_over: false })
+        Some(Self { primary, standby, cable, replicas, processes, callers, secret, is_failed_over: false })
+    }
+
+    /// Where a replica's metrics are.
+    pub fn http(&self, number: usize) -> SocketAddr {
+        self.processes[number].as_ref().expect("it runs").http_address
     }
 
     /// What will end, on the primary and its standby.
@@ -194,19 +197,14 @@ impl Scene {
     }
 
     pub async fn start_replica(&mut self, number: usize) {
-        let process = start(&self.replicas, number, self.http[number]).await;
+        let process = start(&self.replicas, number).await;
         self.callers[number] = process.caller(Some(&self.secret)).await;
         self.processes[number] = Some(process);
     }
 }
 
-async fn start(replicas: &Replicas, number: usize, http: SocketAddr) -> Process {
+async fn start(replicas: &Replicas, number: usize) -> Process {
     let mut command = replicas.command(number);
-    command.env("CLAVIGER_HTTP_LISTEN", http.to_string()).env("CLAVIGER_LOG", "error");
+    command.env("CLAVIGER_LOG", "error");
     Process::start_command(command).await
-}
-
-fn free_address() -> SocketAddr {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    free.local_addr().expect("an address")
 }

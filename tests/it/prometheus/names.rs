@@ -1,4 +1,4 @@
-//! Whatever the dashboard, the alerts and the README name is there in a real `/metrics`; and whatever is there is named.
+//! Whatever the dashboard, the alerts and the guide name is there in a real `/metrics`; and whatever is there is named.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ async fn shown_by(engine: Engine) -> Option<BTreeSet<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dashboard_alerts_and_readme_name_what_is_there_and_all_of_it() {
+async fn dashboard_alerts_and_guide_name_what_is_there_and_all_of_it() {
     let (Some(sqlite), Some(postgres)) = (shown_by(Engine::Sqlite).await, shown_by(Engine::Postgres).await) else {
         return;
     };
@@ -34,6 +34,13 @@ async fn dashboard_alerts_and_readme_name_what_is_there_and_all_of_it() {
         panels().into_iter().flat_map(|(_, expressions)| expressions).collect::<Vec<_>>().join("\n");
     let annotations = dashboard()["annotations"].to_string() + &dashboard()["templating"].to_string();
     let on_dashboard = named(&(expressions + &annotations));
+    // A line of its table of metrics begins with the name.
+    let guide: BTreeSet<String> = file("docs/operations.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next())
+        .flat_map(named)
+        .collect();
+    assert_eq!(guide, there, "the guide's table of metrics");
     for (what, names) in [("the dashboard", on_dashboard.clone()), ("the alerts", named(&file(ALERTS)))] {
         let unknown: Vec<_> = names.difference(&there).collect();
         assert!(unknown.is_empty(), "{what}: no such metric: {unknown:?}");

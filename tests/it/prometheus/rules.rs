@@ -10,6 +10,8 @@ use super::{ALERTS, alerts, file};
 use crate::harness::{Engine, TestApp, http, process::run, prometheus::promtool};
 
 const LONGEST: Duration = Duration::from_secs(60);
+/// Where each alert has its runbook.
+const GUIDE: &str = "docs/operations.md";
 const TESTS: &str = "tests/prometheus/alerts_test.yaml";
 
 #[tokio::test]
@@ -23,12 +25,15 @@ async fn the_rules_are_rules_and_pass_their_tests() {
 
 #[test]
 fn every_alert_has_a_test_in_which_it_fires_and_says_what_to_do() {
-    let (alerts, tests, rules) = (alerts(), file(TESTS), file(ALERTS));
+    let (alerts, tests, rules, guide) = (alerts(), file(TESTS), file(ALERTS), file(GUIDE));
     assert!(alerts.len() >= 12, "{alerts:?}");
     for alert in &alerts {
         assert!(alert.starts_with("Claviger"), "{alert}");
         let runbook = format!("runbook_url: docs/operations.md#{}\n", alert.to_lowercase());
         assert!(rules.contains(&runbook), "{alert}: {runbook}");
+        let of_it = guide.split(&format!("\n### {alert}\n")).nth(1).unwrap_or_else(|| panic!("{GUIDE} lacks {alert}"));
+        let of_it = of_it.split("\n### ").next().unwrap_or_default();
+        assert!(["**Means:**", "**Do:**"].iter().all(|part| of_it.contains(part)), "{GUIDE}: {alert}: {of_it}");
         let played: Vec<&str> = tests.split(&format!("alertname: {alert}\n")).skip(1).collect();
         let fires = |test: &&str| test.trim_start().starts_with("exp_alerts:");
         assert!(played.iter().any(fires), "{alert} fires in no test of {TESTS}");

@@ -146,14 +146,14 @@ async fn furnish(client: &Balanced) -> (Vec<String>, Vec<String>) {
 
 /// Why a call wasn't answered as it should be.
 enum Failure {
-    /// The server says that it, or the database, has too much to do.
+    /// The server says that it has too much to do. A replica that opened its port too early would say something else.
     Overloaded,
     Other(String),
 }
 
 impl Failure {
     fn of(call: &str, status: &Status) -> Self {
-        let overloaded = ["DEADLINE_EXCEEDED", "OVERLOADED", "STALE", "STORE_UNAVAILABLE"];
+        let overloaded = ["DEADLINE_EXCEEDED", "OVERLOADED"];
         // What never came from a server has none.
         if status.get_details_error_info().is_some_and(|info| overloaded.contains(&&*info.reason)) {
             return Self::Overloaded;

@@ -1,10 +1,14 @@
-//! Traces to a collector whose authority is private, by OpenTelemetry's own variables.
+//! Traces and metrics to a collector whose authority is private, by OpenTelemetry's own variables.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+    metrics_service_server::{MetricsService, MetricsServiceServer},
+};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
     trace_service_server::{TraceService, TraceServiceServer},
@@ -21,7 +25,20 @@ use crate::harness::{Process, process};
 
 /// Counts what is exported.
 #[derive(Clone, Default)]
-struct Collector(Arc<AtomicUsize>);
+struct Collector {
+    traces: Arc<AtomicUsize>,
+    metrics: Arc<AtomicUsize>,
+}
+
+/// Whether each was exported.
+#[derive(Debug, PartialEq, Eq)]
+struct Exported {
+    traces: bool,
+    metrics: bool,
+}
+
+const BOTH: Exported = Exported { traces: true, metrics: true };
+const NEITHER: Exported = Exported { traces: false, metrics: false };
 
 #[tonic::async_trait]
 impl TraceService for Collector {
@@ -29,8 +46,19 @@ impl TraceService for Collector {
         &self,
         _: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.traces.fetch_add(1, Ordering::Relaxed);
         Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        _: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        self.metrics.fetch_add(1, Ordering::Relaxed);
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
 
@@ -46,13 +74,14 @@ impl Collector {
         let address = listener.local_addr().expect("an address");
         let mut server = Server::builder().tls_config(tls).expect("a configuration");
         let server = server.add_service(TraceServiceServer::new(self.clone()));
+        let server = server.add_service(MetricsServiceServer::new(self.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         address
     }
 }
 
-/// Runs the service through one call with these variables; answers how often something was exported.
-async fn exported(demanding: bool, variables: impl FnOnce(&Scene) -> Vec<(&'static str, String)>) -> usize {
+/// Runs the service through one call with these variables; answers what was exported.
+async fn exported(demanding: bool, variables: impl FnOnce(&Scene) -> Vec<(&'static str, String)>) -> Exported {
     let scene = Scene::new();
     let collector = Collector::default();
     let address = collector.start(&scene, demanding).await;
@@ -65,11 +94,12 @@ async fn exported(demanding: bool, variables: impl FnOnce(&Scene) -> Vec<(&'stat
     let service = Process::start_command(command).await;
     let mut root = service.caller(Some(&process::root_secret(scene.folder()))).await;
     root.create_tenant("acme").await;
-    // The last spans are exported at the end.
+    // The last of both are exported at the end.
     let ended = timeout(LONGEST, service.terminate()).await.expect("it ends");
     assert_eq!(ended, Some(0));
     tokio::time::sleep(Duration::from_millis(100)).await;
-    collector.0.load(Ordering::Relaxed)
+    let [traces, metrics] = [collector.traces, collector.metrics].map(|count| count.load(Ordering::Relaxed) > 0);
+    Exported { traces, metrics }
 }
 
 fn path(scene: &Scene, name: &str) -> String {
@@ -80,13 +110,16 @@ fn path(scene: &Scene, name: &str) -> String {
 async fn a_collector_is_trusted_by_the_standard_variables() {
     const CA: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
     let trusting = exported(false, |scene| vec![(CA, path(scene, "ca.crt"))]).await;
-    assert!(trusting > 0);
+    assert_eq!(trusting, BOTH);
     let another = exported(false, |scene| vec![(CA, path(scene, "other.crt"))]).await;
-    assert_eq!(another, 0, "whoever it is, it isn't the collector");
-    let of_traces = exported(false, |scene| {
-        vec![(CA, path(scene, "other.crt")), ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", path(scene, "ca.crt"))]
-    });
-    assert!(of_traces.await > 0, "the variable of the signal wins");
+    assert_eq!(another, NEITHER, "whoever it is, it isn't the collector");
+    for (variable, expected) in [
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", Exported { traces: true, metrics: false }),
+        ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", Exported { traces: false, metrics: true }),
+    ] {
+        let own = exported(false, |scene| vec![(CA, path(scene, "other.crt")), (variable, path(scene, "ca.crt"))]);
+        assert_eq!(own.await, expected, "the variable of the signal wins");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,8 +131,8 @@ async fn a_collector_that_wants_a_certificate_gets_it() {
             ("OTEL_EXPORTER_OTLP_CLIENT_KEY", path(scene, "client.key")),
         ]
     };
-    assert!(exported(true, given).await > 0);
-    assert_eq!(exported(true, |scene| given(scene)[..1].to_vec()).await, 0, "without it, it takes nothing");
+    assert_eq!(exported(true, given).await, BOTH);
+    assert_eq!(exported(true, |scene| given(scene)[..1].to_vec()).await, NEITHER, "without it, it takes nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

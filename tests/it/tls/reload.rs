@@ -105,8 +105,8 @@ async fn a_rotated_certificate_is_taken_under_load_and_no_call_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cant_be_used_stays_out_with_an_alarm_until_it_is_put_right() {
     let scene = Scene::new();
-    let http = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
-    let service = scene.start_logging_with("CLAVIGER_HTTP_LISTEN", &http.to_string()).await;
+    let service = scene.start_logging().await;
+    let http = service.http_address;
     let in_use = scene.presented(service.address).await;
     let other = scene.authority.sign(&Wanted::server(&[NAME]));
     let expired = scene.authority.sign(&Wanted::server(&[NAME]).expired());

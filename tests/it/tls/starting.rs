@@ -169,12 +169,8 @@ async fn the_http_port_speaks_tls_too() {
     let scene = Scene::new();
     let authority = Authority::new("another");
     std::fs::write(scene.file("other.crt"), &authority.pem).expect("written");
-    // The port isn't told: it is chosen here.
-    let port =
-        std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
-    let mut command = scene.command(true);
-    command.env("CLAVIGER_HTTP_LISTEN", format!("127.0.0.1:{port}"));
-    let service = Process::start_command(command).await;
+    let service = Process::start_command(scene.command(true)).await;
+    let port = service.http_address.port();
     let (url, to) = (format!("https://{NAME}:{port}"), format!("{NAME}:{port}:127.0.0.1"));
     let [ca, other] = ["ca.crt", "other.crt"].map(|name| scene.file(name).display().to_string());
     let curl = async |ca: &str, path: &str| {
