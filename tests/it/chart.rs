@@ -10,12 +10,15 @@ use claviger::config::catalogue::SETTINGS;
 use claviger::domain::limits;
 use claviger::proto::v1::Verdict;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use crate::harness::{
-    Engine, Place, Process,
+    Client, Engine, Place, Process,
+    certificates::{Authority, Wanted},
     engine::{tool, variable},
     process::{bare_command, root_secret, run},
 };
@@ -141,11 +144,8 @@ fn started(container: &Value, place: &Place, secrets: &Path) -> Command {
     command
 }
 
-#[tokio::test]
-async fn the_charts_containers_migrate_and_serve_from_mounted_secrets() {
-    let Some(place) = Engine::Postgres.place().await else { return };
-    let Some(documents) = rendered("postgres").await else { return };
-    let (migrate, serve) = (&list(pod(&documents), "/initContainers")[0], &list(pod(&documents), "/containers")[0]);
+/// The Secrets of the pods on PostgreSQL, mounted, and the root key among them.
+async fn mounted_secrets(place: &Place) -> (TempDir, String) {
     let mut offline = bare_command();
     offline.args(["root-key", "--offline"]);
     let (code, root_key, err) = run(offline).await;
@@ -158,19 +158,58 @@ async fn the_charts_containers_migrate_and_serve_from_mounted_secrets() {
     // As the command printed it, with its line feed.
     mount_secret(secrets.path(), "root-key", &root_key);
     mount_secret(secrets.path(), "smtp-password", "a password\n");
+    (secrets, root_key.trim_end().to_owned())
+}
 
+#[tokio::test]
+async fn the_charts_containers_migrate_and_serve_from_mounted_secrets() {
+    let Some(place) = Engine::Postgres.place().await else { return };
+    let Some(documents) = rendered("postgres").await else { return };
+    let (migrate, serve) = (&list(pod(&documents), "/initContainers")[0], &list(pod(&documents), "/containers")[0]);
+    let (secrets, root_key) = mounted_secrets(&place).await;
     for said in ["migration(s) applied", "nothing was changed"] {
         let (code, out, err) = run(started(migrate, &place, secrets.path())).await;
         assert_eq!(code, Some(0), "{err}");
         assert!(out.contains(said), "{out}");
     }
     let service = Process::start_command(started(serve, &place, secrets.path())).await;
-    let mut root = service.caller(Some(root_key.trim_end())).await;
+    issues_a_key_that_verifies(service.caller(Some(&root_key)).await).await;
+    assert_eq!(service.terminate().await, Some(0), "within the grace period, and cleanly");
+}
+
+/// With every value set; the mail server and the collector aren't there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_charts_containers_serve_over_tls() {
+    let Some(place) = Engine::Postgres.place().await else { return };
+    let Some(documents) = rendered("everything").await else { return };
+    let (migrate, serve) = (&list(pod(&documents), "/initContainers")[0], &list(pod(&documents), "/containers")[0]);
+    let (secrets, root_key) = mounted_secrets(&place).await;
+    let authority = Authority::new("the authority");
+    let own = authority.sign(&Wanted::server(&["claviger.keys.svc"]));
+    for (name, content) in [("tls.crt", &own.certificate), ("tls.key", &own.key)] {
+        mount_secret(secrets.path(), name, content);
+    }
+    for name in ["client-ca.crt", "database-ca.crt", "smtp-ca.crt", "otlp-ca.crt"] {
+        mount_secret(secrets.path(), name, &authority.pem);
+    }
+    mount_secret(secrets.path(), "smtp-url", "smtps://keys@127.0.0.1:1");
+    let (code, _, err) = run(started(migrate, &place, secrets.path())).await;
+    assert_eq!(code, Some(0), "{err}");
+    let service = Process::start_command(started(serve, &place, secrets.path())).await;
+
+    let trusting = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&authority.pem));
+    let endpoint = Endpoint::from_shared(format!("https://{}", service.address)).expect("an address");
+    let endpoint = endpoint.tls_config(trusting.domain_name("claviger.keys.svc")).expect("a configuration");
+    let channel = endpoint.connect().await.expect("connected");
+    issues_a_key_that_verifies(Client::over(channel, Some(&root_key))).await;
+    assert_eq!(service.terminate().await, Some(0), "within the grace period, and cleanly");
+}
+
+async fn issues_a_key_that_verifies(mut root: Client) {
     let tenant = root.create_tenant("acme").await;
     let owner = root.create_service_user(&tenant, "billing").await;
     let (_, secret) = root.create_key(&owner, &[]).await;
     assert_eq!(root.verdict(&secret).await, Verdict::Valid);
-    assert_eq!(service.terminate().await, Some(0), "within the grace period, and cleanly");
 }
 
 /// With SQLite the notes get the root key from a pod that has no shell, and use it with grpcurl.
