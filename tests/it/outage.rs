@@ -73,6 +73,16 @@ impl Cable {
         cable
     }
 
+    /// The same, between a place and its PostgreSQL.
+    pub async fn before(place: &mut Place) -> Self {
+        let url = place.database_url.take().expect("PostgreSQL");
+        let (before, rest) = url.split_once('@').expect("a user");
+        let (server, name) = rest.split_once('/').expect("a database");
+        let cable = Self::to(server).await;
+        place.database_url = Some(format!("{before}@{}/{name}", cable.address));
+        cable
+    }
+
     pub async fn mend(&mut self) {
         self.run(Some(self.server.clone())).await;
     }
@@ -139,11 +149,7 @@ impl Scene {
     /// The same with further variables.
     pub async fn set_with(staleness_bound: &str, further: Vec<(&str, String)>) -> Option<Self> {
         let mut place = Engine::Postgres.place().await?;
-        let url = place.database_url.take().expect("PostgreSQL");
-        let (before, rest) = url.split_once('@').expect("a user");
-        let (server, name) = rest.split_once('/').expect("a database");
-        let cable = Cable::to(server).await;
-        place.database_url = Some(format!("{before}@{}/{name}", cable.address));
+        let cable = Cable::before(&mut place).await;
         let mut command = process::command(&place);
         command.env("CLAVIGER_STALENESS_BOUND", staleness_bound).env("CLAVIGER_LOG", "error").envs(further);
         let running = Process::start_command(command).await;

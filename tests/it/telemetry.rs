@@ -15,7 +15,7 @@ use tonic::Request;
 
 use crate::harness::{
     Client, Collector, Engine, Place, Process, collector,
-    process::{bare_command, command, root_secret},
+    process::{command, root_secret},
 };
 
 const LONGEST: Duration = Duration::from_secs(30);
@@ -155,13 +155,10 @@ async fn log_of(settings: &[(&str, &str)]) -> String {
 async fn log_and_secret_of(settings: &[(&str, &str)]) -> (String, String) {
     let place = place().await;
     let file = place.folder.path().join("log");
-    let mut command = Command::new("sh");
-    let binary = bare_command().as_std().get_program().to_owned();
-    command.args(["-c", "exec \"$0\" 2>\"$1\""]).arg(binary).arg(&file).env_clear();
-    command.env("CLAVIGER_DATA", place.folder.path()).env("CLAVIGER_LISTEN", "127.0.0.1:0");
-    command.env("CLAVIGER_HTTP_LISTEN", "127.0.0.1:0");
-    command.envs(settings.iter().copied()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
-    let service = Process::start_command(command).await;
+    let mut command = command(&place);
+    command.envs(settings.iter().copied());
+    let log = std::fs::File::create(&file).expect("a file");
+    let service = Process::start_logging(command, log.into()).await;
     let mut root = root(&service, &place).await;
     let mut request = Request::new(v1::CreateTenantRequest {
         tenant_id: "acme".to_owned(),

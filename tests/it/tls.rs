@@ -72,12 +72,10 @@ impl Scene {
 
     /// The same with another setting.
     async fn start_logging_with(&self, name: &str, value: &str) -> Process {
-        let mut logging = Command::new("/bin/sh");
-        logging.args(["-c", "exec \"$0\" 2>\"$1\"", env!("CARGO_BIN_EXE_claviger")]).arg(self.file("log")).env_clear();
-        let command = self.command(true);
-        logging.envs(command.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-        logging.env(name, value).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-        Process::start_command(logging).await
+        let mut command = self.command(true);
+        command.env(name, value);
+        let log = std::fs::File::options().create(true).append(true).open(self.file("log")).expect("a file");
+        Process::start_logging(command, log.into()).await
     }
 
     fn log(&self) -> String {

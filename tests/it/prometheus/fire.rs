@@ -53,11 +53,7 @@ struct Store {
 
 async fn store() -> Option<Store> {
     let mut place = Engine::Postgres.place().await?;
-    let url = place.database_url.take().expect("PostgreSQL");
-    let (before, rest) = url.split_once('@').expect("a user");
-    let (server, name) = rest.split_once('/').expect("a database");
-    let cable = Cable::to(server).await;
-    place.database_url = Some(format!("{before}@{}/{name}", cable.address));
+    let cable = Cable::before(&mut place).await;
     let service = Process::start_with(&place, &[("CLAVIGER_STALENESS_BOUND", "3s"), ("CLAVIGER_LOG", "off")]).await;
     let secret = process::root_secret(place.folder.path());
     let root = service.caller(Some(&secret)).await;
