@@ -1,37 +1,32 @@
 //! Wiring: what is started in which order, and stopped in which.
 
 mod copy;
+mod error;
 mod installation;
 mod observed;
 mod ports;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_cron_scheduler::JobSchedulerError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::server::HealthReporter;
 
-use crate::authority::{
-    Authority, AuthorityError,
-    call::own_event,
-    first_start::{FirstStart, PepperError},
-    keys::Created,
-};
+use crate::authority::{Authority, call::own_event, first_start::FirstStart, keys::Created};
 use crate::clock::Clock;
 use crate::config::{MailSettings, Settings};
-use crate::data_folder::{DataFolder, DataFolderError};
+use crate::data_folder::DataFolder;
 use crate::domain::{audit::event_id, ids::TenantId, limits, pepper::Peppers, unsubscribe::Links};
 use crate::grpc::convert::check::Reading;
-use crate::metrics::{Metrics, MetricsError};
-use crate::notify::{PostOffice, PostOfficeError, Warnings};
-use crate::store::{CopyError, Store, StoreError};
-use crate::telemetry::TelemetryError;
-use crate::tls::{Tls, TlsError};
+use crate::metrics::Metrics;
+use crate::notify::{PostOffice, Warnings};
+use crate::store::Store;
+use crate::tls::Tls;
 use crate::verify::{
     Verifier,
     mirror::Mirror,
@@ -48,81 +43,11 @@ pub use crate::grpc::DESCRIPTORS;
 pub use crate::grpc::health::check as healthcheck;
 pub use crate::store::Progress;
 pub use copy::{Moved, copy};
+pub use error::AppError;
 pub use installation::{add_root_key, kept_root_key, migrate, rewrap, target};
 
 /// How long the scheduler and the last bookkeeping may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-
-/// Why the service can't start, or a command can't be done.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// The data folder.
-    #[error(transparent)]
-    DataFolder(#[from] DataFolderError),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The first start, or a root key.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    /// The pepper.
-    #[error("{0}; give it as CLAVIGER_PEPPER_FILE, from the backup or from the replica that started first")]
-    Pepper(#[from] PepperError),
-    /// Nothing was ever started here.
-    #[error("no service was ever started on this database; check CLAVIGER_DATABASE_URL and CLAVIGER_DATA")]
-    NothingHere,
-    /// The pepper is needed, and none is there.
-    #[error("keys are stored under the pepper {id}, and {} is missing; give it as CLAVIGER_PEPPER_FILE, from the backup or \
-             from the replica that started first", file.display())]
-    NoPepper {
-        /// Where it was looked for.
-        file: std::path::PathBuf,
-        /// The one that was registered last.
-        id: String,
-    },
-    /// A copy failed.
-    #[error(transparent)]
-    Copy(#[from] CopyError),
-    /// A copy has nowhere to go.
-    #[error(
-        "CLAVIGER_DATABASE_URL isn't set; it says which PostgreSQL the SQLite file in CLAVIGER_DATA is copied into"
-    )]
-    NoTarget,
-    /// There is no KEK to wrap under.
-    #[error("CLAVIGER_KEK_FILE isn't set; give the file with the new KEK in its first line, and the old ones below it")]
-    NoKek,
-    /// The port.
-    #[error("can't listen on {address}: {cause}; choose another with {setting}")]
-    Listen {
-        /// Which setting says where.
-        setting: &'static str,
-        /// What was asked for.
-        address: SocketAddr,
-        /// Why not.
-        cause: std::io::Error,
-    },
-    /// The certificate.
-    #[error("no TLS with these files:\n{0}")]
-    Tls(#[from] TlsError),
-    /// The metrics.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// Exporting them.
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-    /// Mails.
-    #[error("mails can't be sent as the settings say: {0}")]
-    PostOffice(#[from] PostOfficeError),
-    /// This process couldn't be named.
-    #[error(transparent)]
-    Random(#[from] random::NoRandomness),
-    /// Jobs.
-    #[error("the scheduler can't be started: {0}")]
-    Jobs(#[from] JobSchedulerError),
-    /// Reflection.
-    #[error("the descriptors can't be read: {0}")]
-    Reflection(#[from] grpc::ReflectionError),
-}
 
 /// A running service.
 pub struct Running {
@@ -131,6 +56,7 @@ pub struct Running {
     tls: Option<Arc<Tls>>,
     folder: DataFolder,
     first_start: FirstStart,
+    root_key_file: Option<PathBuf>,
     store: Store,
     authority: Authority,
     warnings: Warnings,
@@ -223,13 +149,13 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let http_routes = http::routes(verifier, authority.clone(), Arc::clone(&metrics), links);
     let serving_http = http::server::serve(http_listener, http_routes, tls.clone(), stop_serving.clone());
     let serving_http = tokio::spawn(serving_http);
-    let (folder, first_start) = (installation.folder, installation.first_start);
     Ok(Running {
         address,
         http_address,
         tls,
-        folder,
-        first_start,
+        folder: installation.folder,
+        first_start: installation.first_start,
+        root_key_file: installation.root_key_file,
         store,
         authority,
         warnings,
@@ -315,6 +241,12 @@ impl Running {
             FirstStart::Won(created) => Some(created),
             FirstStart::AlreadyDone => None,
         }
+    }
+
+    /// The file that holds the secret of a root key, if one is known here.
+    #[must_use]
+    pub fn root_key_file(&self) -> Option<&Path> {
+        self.root_key_file.as_deref()
     }
 
     /// The use cases.

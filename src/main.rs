@@ -152,13 +152,15 @@ fn greet(settings: &Settings, running: &Running) -> Result<(), AppError> {
         Some(file) => println!("The pepper is {}: a backup without it is worthless.", file.display()),
         None => println!("The pepper is {}: a backup without it is worthless.", folder.pepper_file().display()),
     }
-    let root_key = folder.root_key_file();
-    if !root_key.exists() {
-        println!("No root key is kept here; `claviger root-key` makes one.");
+    let Some(root_key) = running.root_key_file() else {
+        println!("No root key is kept here; `claviger root-key` makes another.");
+        return Ok(());
+    };
+    if running.new_root_key().is_none() {
+        println!("The root key is in {}.", root_key.display());
         return Ok(());
     }
-    let made = if running.new_root_key().is_some() { "made just now, is" } else { "is" };
-    println!("The root key, {made} in {}.", root_key.display());
+    println!("The root key, made just now, is in {}.", root_key.display());
     println!("Next, make a tenant:\n");
     println!("  grpcurl {} -H \"authorization: Bearer $(cat {})\" \\", security(running), root_key.display());
     println!("    -d '{{\"tenant_id\": \"acme\", \"tenant\": {{\"display_name\": \"Acme\"}}}}' \\");

@@ -1,5 +1,7 @@
 //! An installation: its data folder, its database and its peppers, opened or made; and what is done to one that doesn't run.
 
+use std::path::PathBuf;
+
 use crate::authority::{
     first_start::{CheckError, FirstStart, check_peppers, first_start, register_current_pepper},
     keys::Created,
@@ -9,7 +11,11 @@ use crate::authority::{
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::data_folder::{DataFolder, kept_secret, read_peppers, read_secret};
-use crate::domain::{ids::ServiceUserName, pepper::Peppers, secret::Secret};
+use crate::domain::{
+    ids::{KeyId, ServiceUserName},
+    pepper::Peppers,
+    secret::Secret,
+};
 use crate::store::{Store, Target};
 
 use super::AppError;
@@ -22,6 +28,8 @@ pub(super) struct Installation {
     pub(super) store: Store,
     pub(super) peppers: Peppers,
     pub(super) first_start: FirstStart,
+    /// The file that holds the secret of a root key, if one is known here.
+    pub(super) root_key_file: Option<PathBuf>,
 }
 
 /// Where the database is.
@@ -35,8 +43,11 @@ pub fn target(settings: &Settings, folder: &DataFolder) -> Target {
 
 /// `claviger migrate`.
 pub async fn migrate(settings: &Settings) -> Result<u32, AppError> {
-    let folder = DataFolder::open(&settings.data, settings.database.is_none())?;
-    Ok(Store::migrate(&target(settings, &folder)).await?)
+    let Some(database) = settings.database.clone() else {
+        let folder = DataFolder::open(&settings.data, true)?;
+        return Ok(Store::migrate(&target(settings, &folder)).await?);
+    };
+    Ok(Store::migrate(&Target::Postgres(database)).await?)
 }
 
 /// `claviger root-key`.
@@ -78,7 +89,12 @@ pub(super) async fn open(settings: &Settings, clock: &Clock) -> Result<Installat
     }
     let peppers = peppers(settings, &folder, &store).await?;
     let prepared = settings.root_key_file.as_deref().map(read_secret).transpose()?;
-    let keep = |secret: &_| folder.keep_root_key(secret).map_err(|error| error.to_string());
+    // One that was given is kept where it was given.
+    let given = prepared.as_ref().map(Secret::key_id);
+    let keep = |secret: &Secret| {
+        let kept = if given.is_some() { Ok(()) } else { folder.keep_root_key(secret) };
+        kept.map_err(|error| error.to_string())
+    };
     let first_start = first_start(&store, peppers.current(), prepared, clock.now(), keep).await;
     settle_root_keys(&folder, &store, first_start.is_ok()).await?;
     let first_start = first_start?;
@@ -87,7 +103,21 @@ pub(super) async fn open(settings: &Settings, clock: &Clock) -> Result<Installat
         CheckError::Store(error) => AppError::Store(error),
     })?;
     register_current_pepper(&store, &peppers, clock.now()).await?;
-    Ok(Installation { folder, store, peppers, first_start })
+    let root_key_file = root_key_file(settings, given, &folder, &store).await?;
+    Ok(Installation { folder, store, peppers, first_start, root_key_file })
+}
+
+/// The folder's, or the given one if its key is there: it may have come too late for the first start.
+async fn root_key_file(
+    settings: &Settings,
+    given: Option<KeyId>,
+    folder: &DataFolder,
+    store: &Store,
+) -> Result<Option<PathBuf>, AppError> {
+    let kept = Some(folder.root_key_file()).filter(|file| file.exists());
+    let (None, Some(id)) = (&kept, given) else { return Ok(kept) };
+    let is_there = store.key(&ServiceUserName::root().key(id)).await?.is_some();
+    Ok(settings.root_key_file.clone().filter(|_| is_there))
 }
 
 /// A pepper is generated only while the database knows none: later a missing one is a mistake, not a first start.

@@ -90,7 +90,7 @@ pub const SETTINGS: [Setting; 33] = [
         name: "database_url_file",
         takes: Takes::Value("FILE"),
         default: Preset::Words("none"),
-        meaning: "file that holds that URL",
+        meaning: "file that holds the database's URL",
     },
     Setting {
         name: "database_password_file",
@@ -156,7 +156,7 @@ pub const SETTINGS: [Setting; 33] = [
         name: "smtp_url_file",
         takes: Takes::Value("FILE"),
         default: Preset::Words("none"),
-        meaning: "file that holds that URL",
+        meaning: "file that holds the mail server's URL",
     },
     Setting {
         name: "smtp_password_file",

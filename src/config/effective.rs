@@ -15,7 +15,14 @@ pub struct Effective(Vec<String>);
 impl Effective {
     /// What holds when this was given.
     pub(super) fn of(values: &Values) -> Self {
-        Self(SETTINGS.iter().map(|setting| line(setting, values.given(setting.name))).collect())
+        let line = |setting: &Setting| {
+            let in_file = format!("{}_file", setting.name);
+            match (values.given(setting.name), values.given(&in_file)) {
+                (None, Some(_)) => format!("# {}: as {in_file} says", setting.name),
+                (given, _) => line(setting, given),
+            }
+        };
+        Self(SETTINGS.iter().map(line).collect())
     }
 }
 

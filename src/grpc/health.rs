@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint, Error};
+use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response, health_client::HealthClient, health_server::HealthServer,
@@ -79,7 +80,14 @@ pub async fn check(mut address: SocketAddr, tls: Option<&TlsFiles>) -> Result<Op
     let connecting = connect(endpoint, address, way.clone()).await;
     let mut client = HealthClient::new(connecting.map_err(|_| nobody(address, tls.is_some()))?);
     let answer = client.check(HealthCheckRequest { service: String::new() }).await;
-    let status = answer.map_err(|status| format!("{address} answers {}", status.message()))?.get_ref().status();
+    // Only a service that speaks TLS, or something else than gRPC, makes no sense in the clear.
+    let hint =
+        if tls.is_some() { "" } else { "; if it speaks TLS, give tls_certificate_file and tls_key_file here too" };
+    let garbled = |status: &Status| matches!(status.code(), Code::Unknown | Code::Internal | Code::Unavailable);
+    let answer = answer.map_err(|status| {
+        format!("{address} answers {}{}", status.message(), if garbled(&status) { hint } else { "" })
+    })?;
+    let status = answer.get_ref().status();
     if status == health_check_response::ServingStatus::Serving {
         let other = way.is_some_and(|way| way.is_other());
         let warning = "it serves, but with another certificate than tls_certificate_file has; its log says why";

@@ -126,8 +126,8 @@ fn has_code(error: &sqlx::Error, wanted: &str) -> bool {
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// PostgreSQL's `insufficient_privilege`.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
-const ROLES: &str = "run `claviger migrate` with the role that owns the schema, and let it grant the rows to the role of \
-                     `claviger serve`, as the README's Database roles says";
+const ROLES: &str = "run `claviger migrate` with the role that owns the schema, and grant this one USAGE ON SCHEMA public \
+                     and SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, as the README's Database roles says";
 /// PostgreSQL's `read_only_sql_transaction`.
 const READ_ONLY: &str = "25006";
 

@@ -212,6 +212,7 @@ async fn a_root_key_made_beforehand_is_the_first_one(engine: Engine) {
             .await
             .expect("root");
         assert_eq!(running.terminate().await, Some(0));
+        assert!(!place.folder.path().join("root.key").exists(), "it is kept where it was given");
     }
 }
 

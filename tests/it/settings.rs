@@ -89,6 +89,7 @@ async fn a_url_with_a_password_may_come_from_a_file() {
     command.env("CLAVIGER_SMTP_URL_FILE", &file).env("CLAVIGER_MAIL_FROM", "keys@example.com");
     let printed = printed(command).await;
     assert!(!printed.contains("hunter") && line(&printed, "smtp_url_file").contains("smtp-url"), "{printed}");
+    assert_eq!(line(&printed, "smtp_url"), "# smtp_url: as smtp_url_file says");
     let mut both = config();
     both.env("CLAVIGER_SMTP_URL_FILE", &file).env("CLAVIGER_SMTP_URL", "smtps://mail.example.com");
     both.env("CLAVIGER_MAIL_FROM", "keys@example.com");
