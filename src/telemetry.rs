@@ -91,7 +91,13 @@ pub fn start(settings: &Settings) -> Result<Telemetry, TelemetryError> {
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.log_format {
         LogFormat::Human => lines.with_target(false).with_filter(filter).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).map_event_format(WithTrace).with_filter(filter).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .map_event_format(WithTrace)
+            .with_filter(filter)
+            .boxed(),
     };
     let exports = settings.exports;
     let exporting = || export::tracer_provider(exports, settings.trace_collector.as_ref());

@@ -42,7 +42,10 @@ pub async fn seed(url: &str, pepper: &Pepper, content: Content) -> Outcome<()> {
     seeding.write(API_KEY, content.keys, Seeding::put_key).await?;
     let Seeding { database, revision, .. } = seeding;
     database.execute_unprepared(&format!("UPDATE revision SET value = {revision} WHERE id = 1")).await?;
-    database.execute_unprepared("ANALYZE").await?;
+    // As autovacuum would. Nobody does it to SQLite, whose planner then takes every table for a large one, rightly.
+    if database.get_database_backend() == DbBackend::Postgres {
+        database.execute_unprepared("ANALYZE").await?;
+    }
     database.close().await?;
     Ok(())
 }

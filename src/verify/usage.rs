@@ -152,11 +152,11 @@ impl Usage {
     /// Marks those in line that are to be written now, and answers how many they are.
     async fn find(&self, is_wanted: impl Fn(&LastUse) -> bool) -> usize {
         let mut line = self.line.lock().await;
-        let noted = std::mem::take(&mut *self.noted.lock());
-        let waiting = std::mem::take(&mut line.waiting).into_iter().chain(noted);
-        let (due, waiting): (Vec<_>, Vec<_>) = waiting.partition(|key| is_wanted(key.last_use()));
-        line.waiting = waiting;
-        line.due.extend(due);
+        // They may be all keys there are: nothing is copied that needn't be.
+        let mut wanted = std::mem::take(&mut *self.noted.lock());
+        append(&mut wanted, std::mem::take(&mut line.waiting));
+        line.waiting = wanted.extract_if(.., |key| !is_wanted(key.last_use())).collect();
+        append(&mut line.due, wanted);
         line.due.len()
     }
 
@@ -188,6 +188,14 @@ impl Usage {
         line.waiting
             .extend(batch.into_iter().filter(|(key, used)| key.last_use().wrote(*used, now)).map(|(key, _)| key));
         Ok(())
+    }
+}
+
+fn append(all: &mut Vec<Record>, mut more: Vec<Record>) {
+    if all.is_empty() {
+        *all = more;
+    } else {
+        all.append(&mut more);
     }
 }
 
