@@ -83,7 +83,8 @@ pub async fn check(mut address: SocketAddr, tls: Option<&TlsFiles>) -> Result<Op
     // Only a service that speaks TLS, or something else than gRPC, makes no sense in the clear.
     let hint =
         if tls.is_some() { "" } else { "; if it speaks TLS, give tls_certificate_file and tls_key_file here too" };
-    let garbled = |status: &Status| matches!(status.code(), Code::Unknown | Code::Internal | Code::Unavailable);
+    let garbled =
+        |status: &Status| matches!(status.code(), Code::Unknown | Code::Internal | Code::Unavailable | Code::Cancelled);
     let answer = answer.map_err(|status| {
         format!("{address} answers {}{}", status.message(), if garbled(&status) { hint } else { "" })
     })?;
