@@ -29,8 +29,8 @@ const VARIANTS: [(&str, Option<Shape>); 3] = [
 const ALONE: usize = 0;
 const UNKNOWN: usize = 1;
 const MALFORMED: usize = 2;
-/// PostgreSQL's processes tell what they did at least this much later.
-const STATISTICS_DELAY: Duration = Duration::from_millis(2_500);
+/// When PostgreSQL's processes have told what they did: one that has nothing to do does it after 10 s (PGSTAT_IDLE_INTERVAL).
+const STATISTICS_DELAY: Duration = Duration::from_secs(11);
 
 const fn paced(secrets: Secrets, rate: u32) -> Shape {
     Shape { method: Method::Verify, connections: 4, in_flight: 50, secrets, rate: Some(rate) }
@@ -104,11 +104,13 @@ async fn run(
     flood: Option<Shape>,
     duration: Duration,
 ) -> Outcome<Run> {
+    // Whoever ran before has waited until all was told.
     let before = transactions(statistics).await?;
     let start = |shape| Blast::start(&load(server, site, shape, Duration::ZERO, duration), Cores::One);
     let flood = flood.map(start).transpose()?;
     let good = start(GOOD)?.finish()?;
     let flood = flood.map(Blast::finish).transpose()?;
+    sleep(STATISTICS_DELAY);
     let reads = (transactions(statistics).await? - before) as f64 / good.seconds;
     if let Some(error) = flood.as_ref().and_then(|flood| flood.first_error.as_ref()) {
         eprintln!("flood: {error}");
@@ -118,7 +120,6 @@ async fn run(
 
 /// Transactions of the service in its database so far. This is asked in another database.
 async fn transactions(statistics: &DatabaseConnection) -> Outcome<i64> {
-    sleep(STATISTICS_DELAY);
     let sql = format!("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{DATABASE}'");
     number(statistics, &sql).await
 }
