@@ -10,14 +10,12 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::domain::{pepper::Peppers, secret::Secret};
+use crate::domain::{limits, pepper::Peppers, secret::Secret};
 use crate::random;
 
 /// File systems on which neither SQLite nor a lock can be trusted.
 const NETWORK_FILE_SYSTEMS: [&str; 10] =
     ["nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs"];
-/// A pepper or root key file is a few lines; more is another file.
-const LONGEST_SECRET_FILE: u64 = 64 << 10;
 
 /// An open data folder; unlocked when dropped.
 #[derive(Debug)]
@@ -93,6 +91,12 @@ impl DataFolder {
     #[must_use]
     pub fn root_key_file(&self) -> PathBuf {
         self.path.join(ROOT_KEY)
+    }
+
+    /// The same, if there is one.
+    #[must_use]
+    pub fn kept_root_key_file(&self) -> Option<PathBuf> {
+        Some(self.root_key_file()).filter(|file| file.exists())
     }
 
     /// The generated pepper file.
@@ -211,7 +215,7 @@ impl SecretText {
 fn read_secret_text(file: &Path) -> Result<SecretText, DataFolderError> {
     let io = |cause| DataFolderError::Io { path: file.to_owned(), cause };
     let length = fs::metadata(file).map_err(io)?.len();
-    if length > LONGEST_SECRET_FILE {
+    if length > limits::SETTINGS_FILE_BYTES {
         return Err(DataFolderError::Content {
             path: file.to_owned(),
             why: "is too long to be a secret file".to_owned(),

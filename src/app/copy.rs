@@ -41,7 +41,7 @@ pub async fn copy(settings: &Settings, progress: impl FnMut(Progress<'_>)) -> Re
         from: folder.sqlite_file(),
         to: target.to_string(),
         pepper: settings.pepper_file.clone().unwrap_or_else(|| folder.pepper_file()),
-        root_key: Some(folder.root_key_file()).filter(|file| file.exists()),
+        root_key: folder.kept_root_key_file(),
     })
 }
 

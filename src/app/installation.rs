@@ -91,9 +91,9 @@ pub(super) async fn open(settings: &Settings, clock: &Clock) -> Result<Installat
     let prepared = settings.root_key_file.as_deref().map(read_secret).transpose()?;
     // One that was given is kept where it was given.
     let given = prepared.as_ref().map(Secret::key_id);
-    let keep = |secret: &Secret| {
-        let kept = if given.is_some() { Ok(()) } else { folder.keep_root_key(secret) };
-        kept.map_err(|error| error.to_string())
+    let keep = |secret: &Secret| match given {
+        Some(_) => Ok(()),
+        None => folder.keep_root_key(secret).map_err(|error| error.to_string()),
     };
     let first_start = first_start(&store, peppers.current(), prepared, clock.now(), keep).await;
     settle_root_keys(&folder, &store, first_start.is_ok()).await?;
@@ -114,7 +114,7 @@ async fn root_key_file(
     folder: &DataFolder,
     store: &Store,
 ) -> Result<Option<PathBuf>, AppError> {
-    let kept = Some(folder.root_key_file()).filter(|file| file.exists());
+    let kept = folder.kept_root_key_file();
     let (None, Some(id)) = (&kept, given) else { return Ok(kept) };
     let is_there = store.key(&ServiceUserName::root().key(id)).await?.is_some();
     Ok(settings.root_key_file.clone().filter(|_| is_there))

@@ -208,7 +208,7 @@ pub const RETIRED_KEKS: usize = 15;
 pub const REWRAP_BATCH: u64 = 500;
 /// Bytes of a file that holds KEKs; a longer one is another file.
 pub const KEK_FILE_BYTES: u64 = 64 << 10;
-/// Bytes of a file of settings, or of one that a setting names for its value.
+/// Bytes of a file of settings, or of one that holds a setting's value or a secret.
 pub const SETTINGS_FILE_BYTES: u64 = 64 << 10;
 
 /// Characters of a machine's name in the id of a replica.
