@@ -166,6 +166,8 @@ pub const SHORTEST_DATABASE_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long one statement may take, getting a connection included, before its answer counts as swallowed by the network.
 /// Below the calls' deadline, so that the caller still hears why; the timeouts of connecting and of a statement stay below.
 pub const DATABASE_PATIENCE: Duration = Duration::from_secs(6);
+/// How long a start may ask which peppers keys are stored under: a second for each million keys.
+pub const SURVEY_TIMEOUT: Duration = Duration::from_secs(60);
 /// PostgreSQL `idle_in_transaction_session_timeout`.
 pub const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
 /// Time to get a connection, from the pool or a new one, unless a setting says.

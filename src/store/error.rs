@@ -3,6 +3,8 @@
 //! The text of a cause is for the log. It never holds a value of a row nor the password: drivers put those into the detail
 //! of an error, which is not taken over.
 
+use std::time::Duration;
+
 use sea_orm::sqlx::{self, postgres::PgDatabaseError, postgres::PgSeverity, sqlite::SqliteError};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::time::timeout;
@@ -81,7 +83,15 @@ impl From<sqlx::Error> for StoreError {
 pub(super) async fn within<T, E: Into<StoreError>>(
     statement: impl Future<Output = Result<T, E>>,
 ) -> Result<T, StoreError> {
-    match timeout(limits::DATABASE_PATIENCE, statement).await {
+    within_time(limits::DATABASE_PATIENCE, statement).await
+}
+
+/// As [`within`], of something that may take longer or shorter.
+pub(super) async fn within_time<T, E: Into<StoreError>>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, StoreError> {
+    match timeout(patience, work).await {
         Ok(outcome) => outcome.map_err(Into::into),
         Err(_) => Err(StoreError::Unavailable("it didn't answer in time".to_owned())),
     }

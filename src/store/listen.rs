@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::domain::{Revision, Time, limits, replica::ReplicaId};
 
-use super::{Replicas, StoreError, signal::Signal};
+use super::{Replicas, StoreError, error::within_time, signal::Signal};
 
 const CHANNEL: &str = "claviger";
 const APPLICATION_NAME: &str = "claviger listen";
@@ -181,12 +181,9 @@ impl Listener {
             let session = listener.fetch_one(SESSION).await?;
             let (pid, begun) = (session.try_get(0)?, session.try_get(1)?);
             listener.listen(CHANNEL).await?;
-            Ok(Connection { listener, pid, begun })
+            Ok::<_, StoreError>(Connection { listener, pid, begun })
         };
-        match timeout(limits::LISTEN_CONNECT, connecting).await {
-            Ok(connected) => connected,
-            Err(_) => Err(StoreError::Unavailable("it didn't answer in time".to_owned())),
-        }
+        within_time(limits::LISTEN_CONNECT, connecting).await
     }
 }
 

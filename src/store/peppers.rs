@@ -1,7 +1,8 @@
 //! Which peppers keys were ever stored under: their ids and check values, never the peppers.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, TransactionTrait,
 };
 
 use crate::domain::{
@@ -15,7 +16,7 @@ use super::{
         api_key,
         pepper::{ActiveModel, Column, Entity, Model},
     },
-    error::within,
+    error::{within, within_time},
     row::{self, Row},
 };
 
@@ -28,7 +29,8 @@ impl Store {
         registrations(&self.readers).await
     }
 
-    /// The peppers under which keys are stored that Verify still knows at `now`: each id once.
+    /// The peppers under which keys are stored that Verify still knows at `now`: each id once. Goes through all keys, which
+    /// takes a second for each million.
     pub async fn peppers_in_use(&self, now: Time) -> Result<Vec<PepperId>, StoreError> {
         let forgotten = now - limits::DEAD_KEYS_REMEMBERED;
         let remembered = |end: api_key::Column| Condition::any().add(end.is_null()).add(end.gt(forgotten));
@@ -39,7 +41,16 @@ impl Store {
             .filter(api_key::Column::DeleteTime.is_null())
             .filter(remembered(api_key::Column::RevokeTime))
             .filter(remembered(api_key::Column::ExpireTime));
-        let rows = row::fetch(&self.readers, query).await?;
+        let survey = async {
+            let transaction = self.readers.begin().await?;
+            let backend = transaction.get_database_backend();
+            if backend == DbBackend::Postgres {
+                let patience = limits::SURVEY_TIMEOUT.as_millis();
+                transaction.execute_unprepared(&format!("SET LOCAL statement_timeout = {patience}")).await?;
+            }
+            transaction.query_all_raw(query.build(backend)).await
+        };
+        let rows = within_time(limits::SURVEY_TIMEOUT, survey).await?;
         rows.iter().map(|row| Ok(PepperId::from_stored(row.try_get("", "pepper_id")?))).collect()
     }
 }

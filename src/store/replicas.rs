@@ -12,11 +12,11 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, QueryResult, Statement, Value, sqlx::postgres::PgConnectOptions,
 };
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use crate::domain::{Revision, Time, limits, replica::ReplicaId};
 
-use super::{StoreError, listen::Message};
+use super::{StoreError, error::within_time, listen::Message};
 
 /// The table, and what this process knows of it. Cheap to clone; the clones share one connection.
 #[derive(Clone)]
@@ -190,8 +190,5 @@ fn live_replica(row: &QueryResult) -> Result<LiveReplica, StoreError> {
 
 /// Shorter than for other statements: who is late here is tried again soon.
 async fn within<T>(statement: impl Future<Output = Result<T, sea_orm::DbErr>>) -> Result<T, StoreError> {
-    match timeout(limits::HEARTBEAT_TIMEOUT, statement).await {
-        Ok(outcome) => outcome.map_err(Into::into),
-        Err(_) => Err(StoreError::Unavailable("it didn't answer in time".to_owned())),
-    }
+    within_time(limits::HEARTBEAT_TIMEOUT, statement).await
 }
