@@ -20,11 +20,14 @@ pub(super) struct FailoverWatch {
 
 impl FailoverWatch {
     /// Distrusts every connection made before now. At most once a second: when the name still leads to a server that takes
-    /// no changes, it isn't asked for new connections all the time.
-    pub(super) fn notice(&self, why: &str) {
-        if self.notice_at(Instant::now()) {
+    /// no changes, it isn't asked for new connections all the time. Answers whether that is news, so that it may be tried
+    /// again at once.
+    pub(super) fn notice(&self, why: &str) -> bool {
+        let is_news = self.notice_at(Instant::now());
+        if is_news {
             tracing::warn!(why, "the database may have moved; connections to it are made anew");
         }
+        is_news
     }
 
     /// Whether a connection that is `age` old was made before that.

@@ -52,7 +52,8 @@ impl Store {
     }
 
     /// Begins a transaction and locks the revision row. As long as writers of other replicas are before us nothing was done
-    /// yet, so we get in line again.
+    /// yet, so we get in line again; and so we do when it turns out that this connection leads to a server, or is a session,
+    /// that takes no changes.
     async fn begin_in_line(&self, sql: &str) -> Result<(DatabaseTransaction, Revision), StoreError> {
         let deadline = Instant::now() + limits::TURN_WAIT;
         loop {
@@ -60,12 +61,8 @@ impl Store {
             match revision_row(&transaction, sql).await {
                 Ok(revision) => return Ok((transaction, revision)),
                 Err(StoreError::Overloaded) if Instant::now() < deadline => {}
-                Err(error) => {
-                    if let StoreError::ReadOnly(why) = &error {
-                        self.failover.notice(why);
-                    }
-                    return Err(error);
-                }
+                Err(StoreError::ReadOnly(why)) if self.failover.notice(&why) && Instant::now() < deadline => {}
+                Err(error) => return Err(error),
             }
         }
     }

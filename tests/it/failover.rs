@@ -118,6 +118,13 @@ impl Scene {
         let tenant = root.create_tenant("acme").await;
         let owner = root.create_service_user(&tenant, "billing").await;
         let (_, secret) = root.create_key(&owner, &[]).await;
+        let asked = VerifyRequest { secret: secret.clone(), ..Default::default() };
+        // On a busy machine its first look at a key may take too long, which is UNAVAILABLE.
+        let mut asking = other.clone();
+        eventually(RECOVERED, "the other replica knows the key", async || {
+            asking.verification.verify(asked.clone()).await.is_ok()
+        })
+        .await;
         let (_replicas, _places) = ([first, second], places);
         Some(Self { primary, standby, name, root, other, owner, secret, _replicas, _places })
     }
@@ -215,4 +222,37 @@ async fn a_primary_that_dies_is_followed_by_its_standby() {
     for verifying in verifying {
         verifying.end().await;
     }
+}
+
+/// `ALTER DATABASE … SET default_transaction_read_only` is about sessions to come. Those that began meanwhile stay read-only
+/// for ever, and look healthy.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_stay_read_only_are_left_when_the_database_takes_changes_again() {
+    let Some(cluster) = Cluster::start(RULES, &[], |_| {}).await else { return };
+    let mut place = Engine::Sqlite.place().await.expect("a folder");
+    place.database_url = Some(format!("postgres://postgres@127.0.0.1:{}/postgres", cluster.port));
+    let service = Process::start(&place).await;
+    let mut root = service.caller(Some(&root_secret(place.folder.path()))).await;
+    let tenant = root.create_tenant("acme").await;
+    let owner = root.create_service_user(&tenant, "billing").await;
+    cluster.psql("postgres", "ALTER DATABASE postgres SET default_transaction_read_only = on");
+    let writers =
+        "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity WHERE application_name = 'claviger'";
+    assert_eq!(cluster.psql("postgres", writers), "t");
+    // Enough of them at once to fill the pool with new sessions, after the first refusal too.
+    let refused = async || {
+        let tries = (0..8).map(|_| {
+            let (mut root, owner) = (root.clone(), owner.clone());
+            async move { root.try_create_key(&owner, &[]).await.expect_err("it takes no changes") }
+        });
+        for status in futures_util::future::join_all(tries).await {
+            assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "STORE_UNAVAILABLE"), "{status:?}");
+        }
+    };
+    refused().await;
+    refused().await;
+    cluster.psql("postgres", "SET default_transaction_read_only = off; ALTER DATABASE postgres RESET ALL");
+    // Connections are thrown away together once a second at most.
+    sleep(Duration::from_millis(1_100)).await;
+    root.create_key(&owner, &[]).await;
 }
