@@ -74,16 +74,44 @@ pub struct Look {
     pub database_time: Option<Time>,
 }
 
-/// One row of the feed. An unreadable one carries its error and spoils no other.
+/// A page of the feed: rows as the database sent them. Each is read when its turn comes, so the next page can be on its way.
+pub struct Page<T> {
+    rows: Vec<QueryResult>,
+    read: Read<T>,
+    next: Option<Cursor>,
+}
+
+type Read<T> = fn(&QueryResult) -> Result<T, StoreError>;
+
+/// One row of the feed.
 #[derive(Debug, Clone)]
 pub struct FeedRow<T> {
     /// The revision that last changed it.
     pub revision: Revision,
-    /// A tenant's id, a service user's full name, a key's id.
-    pub id: String,
-    /// What it holds, or a [`StoreError::Corrupt`].
+    /// What it holds. An unreadable one carries its error, a [`StoreError::Corrupt`], and spoils no other.
     pub content: Result<T, StoreError>,
-    parts: Vec<String>,
+}
+
+impl<T> Page<T> {
+    /// Where the next page begins; `None` when this is the last one.
+    #[must_use]
+    pub fn next(&self) -> Option<&Cursor> {
+        self.next.as_ref()
+    }
+
+    /// Whether nothing follows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The rows, at most 1,000, ordered by (revision, id).
+    pub fn rows(self) -> impl Iterator<Item = Result<FeedRow<T>, StoreError>> {
+        let read = self.read;
+        self.rows
+            .into_iter()
+            .map(move |row| Ok(FeedRow { revision: row.try_get("", "revision")?, content: read(&row) }))
+    }
 }
 
 /// A place in the feed: after one row, or after all rows of a revision.
@@ -101,10 +129,8 @@ impl Cursor {
         Self { revision: revision.saturating_add(1), parts: Vec::new() }
     }
 
-    /// After `row`: the last of a page leads to the next page.
-    #[must_use]
-    pub fn after<T>(row: &FeedRow<T>) -> Self {
-        Self { revision: row.revision, parts: row.parts.clone() }
+    fn after<R: Row>(row: &QueryResult) -> Result<Self, StoreError> {
+        Ok(Self { revision: row.try_get("", "revision")?, parts: row::naming_texts::<R>(row)? })
     }
 }
 
@@ -154,35 +180,38 @@ impl Feed {
         })
     }
 
-    /// The next tenants that changed, at most 1,000; fewer means all were seen.
-    pub async fn tenants(&self, after: &Cursor) -> Result<Vec<FeedRow<VerifiableTenant>>, StoreError> {
+    /// The next tenants that changed.
+    pub async fn tenants(&self, after: &Cursor) -> Result<Page<VerifiableTenant>, StoreError> {
         use tenant::Column;
         let query = following::<tenant::Entity>(Column::Revision, &[Column::Id], after);
         let columns = [Column::Id, Column::State, Column::DeleteTime, Column::Revision];
-        self.page::<_, VerifiableTenantRow>(query.select_only().columns(columns)).await
+        let query = query.select_only().columns(columns);
+        self.page::<_, VerifiableTenantRow, _>(query, row::read::<VerifiableTenantRow>).await
     }
 
-    /// The next service users that changed, with their names in certificates; at most 1,000, fewer means all were seen.
-    pub async fn service_users(&self, after: &Cursor) -> Result<Vec<FeedRow<ServiceUser>>, StoreError> {
+    /// The next service users that changed, with their names in certificates.
+    pub async fn service_users(&self, after: &Cursor) -> Result<Page<ServiceUser>, StoreError> {
         use service_user::Column;
         let ids = [Column::TenantId, Column::Id];
         let query = with_identities(following::<service_user::Entity>(Column::Revision, &ids, after));
-        let rows = row::fetch(&self.database, query).await?;
-        rows.iter().map(|row| feed_row::<service_user::Model, _>(row, read_followed(row))).collect()
+        self.page::<_, service_user::Model, _>(query, read_followed).await
     }
 
-    /// The next keys that changed, at most 1,000; fewer means all were seen.
-    pub async fn keys(&self, after: &Cursor) -> Result<Vec<FeedRow<VerifiableKey>>, StoreError> {
+    /// The next keys that changed.
+    pub async fn keys(&self, after: &Cursor) -> Result<Page<VerifiableKey>, StoreError> {
         use api_key::Column;
         let query = following::<api_key::Entity>(Column::Revision, &[Column::Id], after);
         let is_edited = Expr::col(Column::UpdateTime).gt(Expr::col(Column::CreateTime));
         let query = query.select_only().columns(VerifiableRow::COLUMNS).expr_as(is_edited, "is_edited");
-        self.page::<_, VerifiableRow>(query).await
+        self.page::<_, VerifiableRow, _>(query, row::read::<VerifiableRow>).await
     }
 
-    async fn page<E: EntityTrait, R: Row>(&self, query: Select<E>) -> Result<Vec<FeedRow<R::Value>>, StoreError> {
+    /// `R` says what names a row.
+    async fn page<E: EntityTrait, R: Row, T>(&self, query: Select<E>, read: Read<T>) -> Result<Page<T>, StoreError> {
         let rows = row::fetch(&self.database, query).await?;
-        rows.iter().map(|row| feed_row::<R, _>(row, row::read::<R>(row))).collect()
+        let last = rows.last().filter(|_| rows.len() as u64 >= limits::FEED_PAGE);
+        let next = last.map(Cursor::after::<R>).transpose()?;
+        Ok(Page { rows, read, next })
     }
 }
 
@@ -196,15 +225,4 @@ fn following<E: EntityTrait>(revision: E::Column, ids: &[E::Column], after: &Cur
         query = query.order_by_asc(*id);
     }
     query.limit(limits::FEED_PAGE)
-}
-
-/// Whether these were the last.
-#[must_use]
-pub fn is_last_page<T>(rows: &[FeedRow<T>]) -> bool {
-    (rows.len() as u64) < limits::FEED_PAGE
-}
-
-fn feed_row<R: Row, T>(row: &QueryResult, content: Result<T, StoreError>) -> Result<FeedRow<T>, StoreError> {
-    let parts = row::naming_texts::<R>(row)?;
-    Ok(FeedRow { revision: row.try_get("", "revision")?, id: R::name(&parts), content, parts })
 }

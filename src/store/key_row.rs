@@ -1,8 +1,8 @@
 //! A key as a row of `api_key`, both ways.
 
 use sea_orm::ActiveValue::{NotSet, Set};
-use sea_orm::FromQueryResult;
 use sea_orm::prelude::DateTimeUtc;
+use sea_orm::{DbErr, FromQueryResult, QueryResult};
 
 use crate::domain::{
     Revision, Span,
@@ -68,7 +68,6 @@ pub(super) fn columns(key: &Key, revision: Revision) -> Result<ActiveModel, Stor
 }
 
 /// The columns that Verify needs: half of a row, read a million times when a process starts.
-#[derive(FromQueryResult)]
 pub(super) struct VerifiableRow {
     id: String,
     tenant_id: String,
@@ -110,6 +109,33 @@ impl VerifiableRow {
         Column::PepperId,
         Column::Revision,
     ];
+}
+
+impl FromQueryResult for VerifiableRow {
+    /// By their places: to look for 18 names in each of a million rows takes a second. In the order of
+    /// [`COLUMNS`](Self::COLUMNS), and then `is_edited`.
+    fn from_query_result(row: &QueryResult, _prefix: &str) -> Result<Self, DbErr> {
+        Ok(Self {
+            id: row.try_get_by_index(0)?,
+            tenant_id: row.try_get_by_index(1)?,
+            service_user_id: row.try_get_by_index(2)?,
+            state: row.try_get_by_index(3)?,
+            revoke_time: row.try_get_by_index(4)?,
+            scopes: row.try_get_by_index(5)?,
+            role: row.try_get_by_index(6)?,
+            on_behalf_of: row.try_get_by_index(7)?,
+            integration_type: row.try_get_by_index(8)?,
+            key_group_id: row.try_get_by_index(9)?,
+            networks: row.try_get_by_index(10)?,
+            expire_time: row.try_get_by_index(11)?,
+            delete_time: row.try_get_by_index(12)?,
+            superseded_by: row.try_get_by_index(13)?,
+            secret_digest: row.try_get_by_index(14)?,
+            pepper_id: row.try_get_by_index(15)?,
+            revision: row.try_get_by_index(16)?,
+            is_edited: row.try_get_by_index(17)?,
+        })
+    }
 }
 
 impl Row for VerifiableRow {

@@ -57,7 +57,7 @@ use crate::domain::{Revision, replica::ReplicaId};
 pub use copy::{Copied, CopiedTable, CopyError, Fingerprint, Progress, copy};
 pub use deliveries::{Claimed, DeliveryFilter, SentMail, Settlement, Wanted};
 pub use error::StoreError;
-pub use feed::{Cursor, Feed, FeedRow, Look, is_last_page};
+pub use feed::{Cursor, Feed, FeedRow, Look, Page};
 pub use grants::Grants;
 pub use keys::{KeyFilter, KeyStateFilter, Rehash, StoredKey};
 pub use listen::Listener;

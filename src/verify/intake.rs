@@ -1,6 +1,10 @@
 //! From the feed into a mirror: owners before keys, page by page.
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, try_join},
+};
+use tokio::task::yield_now;
 
 use crate::domain::{
     Revision, Span,
@@ -8,14 +12,17 @@ use crate::domain::{
     owner::{ServiceUser, VerifiableTenant},
     verifiable_key::VerifiableKey,
 };
-use crate::store::{Cursor, Feed, FeedRow, StoreError, is_last_page};
+use crate::store::{Cursor, Feed, FeedRow, Page, StoreError};
 
 use super::history::Seen;
 use super::mirror::Mirror;
 use super::revocation::Revocation;
 
-/// Reads the rows of one kind that follow.
-type NextPage<T> = for<'a> fn(&'a Feed, &'a Cursor) -> BoxFuture<'a, Result<Vec<FeedRow<T>>, StoreError>>;
+/// Asks for the rows of one kind that follow.
+type NextPage<T> = for<'a> fn(&'a Feed, &'a Cursor) -> BoxFuture<'a, Result<Page<T>, StoreError>>;
+
+/// Rows that are taken in before others on this thread have their turn.
+const ROWS_AT_ONCE: usize = 128;
 
 /// Takes rows of the feed into a mirror.
 pub(super) struct Intake<'a> {
@@ -58,21 +65,32 @@ impl Intake<'_> {
     async fn follow_pages<T>(
         &mut self,
         position: Revision,
-        page: NextPage<T>,
+        ask: NextPage<T>,
         mut take: impl FnMut(&mut Self, FeedRow<T>),
     ) -> Result<(), StoreError> {
-        let mut cursor = Cursor::start_after(position);
-        loop {
-            let rows = page(self.feed, &cursor).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            cursor = Cursor::after(last);
+        let mut next = Some(ask(self.feed, &Cursor::start_after(position)).await?);
+        while let Some(page) = next.take().filter(|page| !page.is_empty()) {
             self.check().await?;
-            let is_last = is_last_page(&rows);
-            rows.into_iter().for_each(|row| take(self, row));
-            if is_last {
-                return Ok(());
-            }
+            let (feed, after) = (self.feed, page.next().cloned());
+            // The next page comes while this one is taken in: with a million keys each of the two takes seconds.
+            let asked = async {
+                match &after {
+                    Some(after) => ask(feed, after).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let taken = async {
+                for (number, row) in page.rows().enumerate() {
+                    take(self, row?);
+                    if number % ROWS_AT_ONCE == 0 {
+                        yield_now().await;
+                    }
+                }
+                Ok(())
+            };
+            (next, ()) = try_join(asked, taken).await?;
         }
+        Ok(())
     }
 
     async fn check(&mut self) -> Result<(), StoreError> {
@@ -89,8 +107,8 @@ impl Intake<'_> {
         let found = match row.content {
             Ok(tenant) => self.mirror.put_tenant(&tenant),
             Err(error) => {
-                alarm(&error);
-                TenantId::parse(&row.id).ok().and_then(|id| self.mirror.spoil_tenant(&id, row.revision))
+                let id = alarm(&error);
+                TenantId::parse(id).ok().and_then(|id| self.mirror.spoil_tenant(&id, row.revision))
             }
         };
         self.note(row.revision, found);
@@ -100,8 +118,7 @@ impl Intake<'_> {
         let found = match row.content {
             Ok(service_user) => self.mirror.put_service_user(&service_user),
             Err(error) => {
-                alarm(&error);
-                let name = ServiceUserName::parse(&row.id).ok();
+                let name = ServiceUserName::parse(alarm(&error)).ok();
                 name.and_then(|name| self.mirror.spoil_service_user(&name, row.revision))
             }
         };
@@ -111,10 +128,7 @@ impl Intake<'_> {
     fn put_key(&mut self, row: FeedRow<VerifiableKey>) {
         let found = match row.content {
             Ok(key) => self.mirror.put_key(&key),
-            Err(error) => {
-                alarm(&error);
-                KeyId::parse(&row.id).and_then(|id| self.mirror.spoil_key(id, row.revision))
-            }
+            Err(error) => KeyId::parse(alarm(&error)).and_then(|id| self.mirror.spoil_key(id, row.revision)),
         };
         self.note(row.revision, found);
     }
@@ -127,9 +141,10 @@ impl Intake<'_> {
     }
 }
 
-/// One unreadable row is put aside; it never stops the others (reliability.md R25).
-fn alarm(error: &StoreError) {
+/// One unreadable row is put aside; it never stops the others (reliability.md R25). Answers which it is.
+fn alarm(error: &StoreError) -> &str {
     tracing::error!(%error, "a stored row can't be understood; its keys can't be verified until a change repairs it");
+    if let StoreError::Corrupt { id, .. } = error { id } else { "" }
 }
 
 /// In the middle of a look; the next one finds it out again, and puts it right.

@@ -10,7 +10,7 @@ use claviger::domain::{
     pepper::{Pepper, Peppers},
     verifiable_key::VerifiableKey,
 };
-use claviger::store::{Cursor, Store};
+use claviger::store::{Cursor, Page, Store, StoreError};
 use claviger::verify::mirror::{LookUp, Mirror};
 use claviger::verify::owners::Owners;
 use claviger::verify::record::Record;
@@ -83,19 +83,23 @@ impl Alone {
 /// A mirror that has the key, and the key's row.
 async fn in_memory(store: &Store, key: KeyId) -> (Mirror, VerifiableKey) {
     let (feed, start) = (store.feed(), Cursor::start_after(0));
-    let rows = feed.keys(&start).await.expect("rows");
-    let row = rows.into_iter().find(|row| row.id == key.to_string()).expect("the key");
+    let rows = readable(feed.keys(&start).await);
+    let row = rows.into_iter().find(|row| row.name.id == key).expect("the key");
     let peppers = Peppers::single(Pepper::new(&[7; 32]));
-    let row = VerifiableKey { pepper: peppers.current().id().clone(), ..row.content.expect("readable") };
+    let row = VerifiableKey { pepper: peppers.current().id().clone(), ..row };
     let mirror = Mirror::new(Arc::new(peppers));
-    for row in feed.tenants(&start).await.expect("rows") {
-        mirror.put_tenant(&row.content.expect("readable"));
+    for tenant in readable(feed.tenants(&start).await) {
+        mirror.put_tenant(&tenant);
     }
-    for row in feed.service_users(&start).await.expect("rows") {
-        mirror.put_service_user(&row.content.expect("readable"));
+    for service_user in readable(feed.service_users(&start).await) {
+        mirror.put_service_user(&service_user);
     }
     mirror.put_key(&row);
     (mirror, row)
+}
+
+fn readable<T>(page: Result<Page<T>, StoreError>) -> Vec<T> {
+    page.expect("a page").rows().map(|row| row.expect("a row").content.expect("readable")).collect()
 }
 
 async fn a_key_is_written_at_most_every_five_minutes(engine: Engine) {
