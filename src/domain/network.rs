@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::text::quote;
 
 /// A network without host bits, never `/0`, never IPv4-mapped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(IpNet);
 
 impl Network {

@@ -26,7 +26,7 @@ impl Recognised {
     #[must_use]
     pub fn holds(&self, right: Right) -> bool {
         match self {
-            Self::Key(key) => key.holds(right),
+            Self::Key(key) => key.claims().holds(right),
             Self::Certificate(identity) => identity.holds(right),
         }
     }
@@ -51,13 +51,13 @@ impl Recognised {
 }
 
 fn by_key(key: &Record, address: Option<IpAddr>) -> Caller {
-    let [role, on_behalf_of, ..] = key.description();
+    let [role, on_behalf_of, ..] = key.claims().description();
     Caller {
         credential: Credential::Key(key.name()),
-        scopes: key.scopes().map(Scope::from_packed).collect(),
+        scopes: key.claims().scopes().map(Scope::from_packed).collect(),
         role: Role::from_packed(role),
         on_behalf_of: OnBehalfOf::from_packed(on_behalf_of),
-        networks: key.networks(),
+        networks: key.claims().networks(),
         expire_time: key.expire_time(),
         address,
     }

@@ -55,7 +55,6 @@ impl KeyState {
 pub(super) struct Census {
     /// By the place of the pepper, then by state.
     keys: [[AtomicU64; KeyState::ALL.len()]; PEPPERS],
-    bytes: AtomicU64,
     root: ServiceUserName,
     /// When the live root keys end that no other has superseded. There are few.
     root_keys: Mutex<HashMap<KeyId, Option<Time>>>,
@@ -63,28 +62,28 @@ pub(super) struct Census {
 
 impl Default for Census {
     fn default() -> Self {
-        let (bytes, root_keys) = (AtomicU64::default(), Mutex::default());
         let keys = array::from_fn(|_| array::from_fn(|_| AtomicU64::default()));
-        Self { keys, bytes, root: ServiceUserName::root(), root_keys }
+        Self { keys, root: ServiceUserName::root(), root_keys: Mutex::default() }
     }
 }
 
 impl Census {
     /// A key came in.
     pub(super) fn arrive(&self, key: &Record) {
-        self.bytes.fetch_add(key.bytes(), Ordering::Relaxed);
         if let Some(count) = self.count(key) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         // A superseded one is meant to end.
-        if *key.owner().name() == self.root && key.state() == KeyState::Enabled && key.superseded_by().is_none() {
+        if *key.owner().name() == self.root
+            && key.state() == KeyState::Enabled
+            && key.claims().superseded_by().is_none()
+        {
             self.root_keys.lock().insert(key.id(), key.expire_time());
         }
     }
 
     /// A key left, or another one of its id takes its place.
     pub(super) fn leave(&self, key: &Record) {
-        self.bytes.fetch_sub(key.bytes(), Ordering::Relaxed);
         if let Some(count) = self.count(key) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
@@ -99,11 +98,6 @@ impl Census {
         KeyState::ALL.into_iter().zip(counts).map(|(state, count)| (state, count.load(Ordering::Relaxed)))
     }
 
-    /// Memory of the records.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
     /// When the first of the live root keys ends; `None` = none of them does.
     pub(super) fn first_root_key_end(&self) -> Option<Time> {
         self.root_keys.lock().values().copied().flatten().min()
@@ -114,7 +108,6 @@ impl Census {
         for (count, fresh) in self.keys.iter().flatten().zip(fresh.keys.into_iter().flatten()) {
             count.store(fresh.into_inner(), Ordering::Relaxed);
         }
-        self.bytes.store(fresh.bytes.into_inner(), Ordering::Relaxed);
         *self.root_keys.lock() = fresh.root_keys.into_inner();
     }
 

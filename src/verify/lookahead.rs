@@ -1,7 +1,7 @@
 //! Fetches what verdicts will read into the core's cache, before they read it.
 //!
 //! Of a million keys nearly none is in a cache, and a verdict follows a chain: the table says where the record is, the record
-//! where its owner is, the owner where its name is. Each link is a wait of a few hundred nanoseconds, together as much as
+//! where its owner and its claims are, the owner where its name is. Each link is a wait of a few hundred nanoseconds, together as much as
 //! everything else that a verdict costs. So whoever has several questions announces each before the first is judged; an
 //! announcement takes one key a link further and waits for nothing. It is a hint: what isn't announced, or is announced in
 //! vain, is judged all the same.
@@ -15,8 +15,14 @@ use super::record::Record;
 
 /// A link of the chain, given the record, which the steps before have fetched.
 type Step = fn(&Record);
-const STEPS: [Step; 3] =
-    [Record::prefetch, |record| record.owner().prefetch(), |record| record.owner().prefetch_text()];
+const STEPS: [Step; 3] = [
+    Record::prefetch,
+    |record| {
+        record.owner().prefetch();
+        record.claims().prefetch();
+    },
+    |record| record.owner().prefetch_text(),
+];
 
 /// Announcements after which a key is there as a whole.
 pub const DEPTH: usize = STEPS.len() + 1;

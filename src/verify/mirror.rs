@@ -24,6 +24,7 @@ use crate::domain::{
 
 use super::NoVerdict;
 use super::census::Census;
+use super::claims::{Claims, SharedClaims};
 use super::identities::{Certified, Identities};
 use super::owners::{OwnerRow, OwnerStanding, Owners};
 use super::record::Record;
@@ -42,6 +43,7 @@ pub struct Mirror {
     /// Keys whose newest row can't be understood. None of them is in a part, or it is about to leave.
     unreadable: RwLock<HashMap<KeyId, Revision>>,
     owners: Mutex<Owners>,
+    claims: Mutex<SharedClaims>,
     /// Locked before the owners.
     identities: RwLock<Identities>,
     census: Census,
@@ -81,6 +83,7 @@ impl Mirror {
             parts: (0..PARTS).map(|_| Part::default()).collect(),
             unreadable: RwLock::default(),
             owners: Mutex::default(),
+            claims: Mutex::default(),
             identities: RwLock::default(),
             census: Census::default(),
         }
@@ -135,19 +138,20 @@ impl Mirror {
             return None;
         }
         let owner = self.owners.lock().service_user(&key.name.owner);
+        let claims = self.claims.lock().share(Claims::of(key));
         let bytes = id.to_bytes();
         let hash = self.hash(bytes);
         let mut part = self.part(hash).write();
         let cause = match part.find_mut(hash, |record| record.is_of(bytes)) {
             Some(old) if old.revision() >= key.revision => return None,
             Some(old) => {
-                let new = Record::pack(key, pepper, owner, old.last_use().carried_over());
+                let new = Record::pack(key, pepper, owner, claims, old.last_use().carried_over());
                 self.census.leave(old);
                 self.census.arrive(&new);
                 std::mem::replace(old, new).revoked_by(key)
             }
             None => {
-                let new = Record::pack(key, pepper, owner, LastUse::default());
+                let new = Record::pack(key, pepper, owner, claims, LastUse::default());
                 self.census.arrive(&new);
                 part.insert(hash, new);
                 KeyFacts::of(key).revokes_unseen(key.is_edited)
@@ -227,6 +231,7 @@ impl Mirror {
             forgotten.into_iter().for_each(|id| self.remove(id));
         }
         self.owners.lock().forget(now);
+        self.claims.lock().forget();
     }
 
     /// An empty one, to be filled and then to [take the place](Self::replace_with) of this one.
@@ -240,6 +245,7 @@ impl Mirror {
     pub fn replace_with(&self, fresh: Self) {
         self.identities.write().replace_with(fresh.identities.into_inner());
         *self.owners.lock() = fresh.owners.into_inner();
+        *self.claims.lock() = fresh.claims.into_inner();
         for (part, fresh) in self.parts.iter().zip(fresh.parts) {
             let old = std::mem::replace(&mut *part.0.write(), fresh.0.into_inner());
             // A million records take a while to be dropped, and nobody may wait for that.
@@ -280,10 +286,14 @@ impl Mirror {
         stored.chain(std::iter::once((String::new(), "unreadable", unreadable)))
     }
 
-    /// Memory of the keys and of the table that finds them.
+    /// Memory of the keys, of their claims, and of the table that finds them.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.census.bytes() + self.parts.iter().map(|part| part.0.read().bytes()).sum::<u64>()
+        let of_part = |part: &Part| {
+            let keys = part.0.read();
+            keys.bytes() + (keys.len() * Record::BYTES) as u64
+        };
+        self.claims.lock().bytes() + self.parts.iter().map(of_part).sum::<u64>()
     }
 
     /// When the first of the enabled root keys expires; `None` = none of them does.

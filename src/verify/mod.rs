@@ -5,6 +5,7 @@
 //! and UNKNOWN is never a guess. Keys in memory answer while the store is away, up to the bound of staleness.
 
 pub mod census;
+pub mod claims;
 pub mod freshness;
 mod history;
 pub mod identities;

@@ -1,31 +1,27 @@
-//! One key in memory: one allocation, and everything a verdict needs in it.
+//! One key in memory: one allocation, as long as two lines of the cache.
 //!
-//! A million keys are in memory, so each byte of a record is a megabyte: fixed fields, then the scopes' texts behind them.
-//! Owners and what they are called are shared. Measured in `reference/performance.md` 4b and 6: separate strings cost twice
+//! A million keys are in memory, so each byte of a record is a megabyte. Beside fixed fields it has two addresses: of its
+//! owner, and of its claims, which keys share. Measured in `reference/performance.md` 4b and 6: separate strings cost twice
 //! the memory and 5 % of the calls.
 
-use std::net::IpAddr;
 use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prefetch_index::prefetch_index;
-use triomphe::ThinArc;
 
 use crate::domain::{
     Revision, Time,
-    attributes::{Attributes, Role},
     ends::KeyEnd,
-    ids::{KeyGroupId, KeyId, KeyName},
+    ids::{KeyId, KeyName},
     limits,
-    network::Network,
     pepper::SecretDigest,
-    rights::Right,
     scope::Scope,
     verifiable_key::{Standing, VerifiableKey},
 };
 
 use super::census::KeyState;
+use super::claims::Claims;
 use super::owners::ServiceUserCell;
 use super::recogniser::Fingerprint;
 use super::revocation::{Cause, KeyFacts};
@@ -33,43 +29,35 @@ use super::usage::LastUse;
 
 /// "No such instant", in microseconds since the epoch: later than every time there is.
 const NEVER: i64 = i64::MAX;
-/// Texts that say something of a key.
-pub const DESCRIPTION: usize = 4;
-/// Bytes before each text, for its length.
-const LENGTH: usize = 2;
 
 /// A key. Cheap to clone; immutable, except that its last use is noted.
+// Not the standard library's `Arc`, which would count weak references too: 8 bytes more, and a third line of the cache.
 #[derive(Clone)]
-pub struct Record(ThinArc<Fixed, u8>);
+pub struct Record(triomphe::Arc<Fixed>);
 
-/// What Verify reads each time comes first, on as few cache lines as possible: of a million keys nearly none is in a cache,
-/// and each line costs as much as the verdict.
+/// What Verify reads each time comes first, on one line of the cache with the count of references: of a million keys nearly
+/// none is in a cache, and each line costs as much as the verdict.
 #[repr(C)]
 struct Fixed {
     id: [u8; 16],
     /// Of its secret, once it was presented; zeros before.
     fingerprint: [AtomicU64; 2],
     owner: Arc<ServiceUserCell>,
+    claims: Claims,
     /// Microseconds since the epoch.
     expire_time: i64,
     /// When it was revoked or deleted, whichever came first; in microseconds since the epoch.
     end_time: i64,
     last_use: LastUse,
-    /// Few keys have any.
-    networks: Option<ThinArc<(), Network>>,
     /// Its place in [`crate::domain::pepper::Peppers`].
     pepper: u8,
     standing: PackedStanding,
-    /// A bit for each of [`Right::ALL`] that a scope of the key is or implies.
-    rights: u8,
     is_deleted: bool,
-    /// The id of its successor stands before everything else behind this.
-    is_superseded: bool,
-    /// What is said of it stands before the scopes: four texts, which most keys lack.
-    is_described: bool,
     revision: Revision,
     digest: SecretDigest,
 }
+
+const _: () = assert!(Record::BYTES == 2 * 64, "two lines of the cache");
 
 #[derive(Clone, Copy)]
 enum PackedStanding {
@@ -80,42 +68,46 @@ enum PackedStanding {
 }
 
 impl Record {
-    /// Packs a key. `pepper` is the place of its pepper; `last_use` what is known of it.
+    /// Memory that one takes, without its owner, its claims, and what the allocator adds: itself and the count of
+    /// references.
+    pub const BYTES: usize = size_of::<Fixed>() + size_of::<usize>();
+
+    /// Packs a key. `pepper` is the place of its pepper; `claims` what is equal to its own; `last_use` what is known of it.
     #[must_use]
-    pub fn pack(key: &VerifiableKey, pepper: u8, owner: Arc<ServiceUserCell>, last_use: LastUse) -> Self {
+    pub fn pack(
+        key: &VerifiableKey,
+        pepper: u8,
+        owner: Arc<ServiceUserCell>,
+        claims: Claims,
+        last_use: LastUse,
+    ) -> Self {
         let (standing, revoke_time) = match key.standing {
             Standing::Enabled => (PackedStanding::Enabled, None),
             Standing::Disabled => (PackedStanding::Disabled, None),
             Standing::Revoked { time } => (PackedStanding::Revoked, Some(time)),
             Standing::Expired => (PackedStanding::Expired, None),
         };
-        let fixed = Fixed {
+        Self(triomphe::Arc::new(Fixed {
             id: key.name.id.to_bytes(),
             fingerprint: Default::default(),
             owner,
+            claims,
             expire_time: pack_time(key.expire_time),
             end_time: pack_time([revoke_time, key.delete_time].into_iter().flatten().min()),
             last_use,
-            networks: pack_networks(&key.networks),
             pepper,
             standing,
-            rights: pack_rights(&key.scopes),
             is_deleted: key.delete_time.is_some(),
-            is_superseded: key.superseded_by.is_some(),
-            is_described: is_described(key),
             revision: key.revision,
             digest: key.digest,
-        };
-        Self(ThinArc::from_header_and_slice(fixed, &pack_texts(key)))
+        }))
     }
 
     /// Fetches what a verdict reads into the core's cache, without waiting for it.
     pub fn prefetch(&self) {
-        let fixed = self.fixed();
-        // It begins on one line of the cache and ends on a second one, and the scopes' texts are behind it.
-        prefetch_index(from_ref(fixed), 0);
-        prefetch_index(from_ref(&fixed.last_use), 0);
-        prefetch_index(from_ref(fixed), 1);
+        // It begins on one line of the cache and ends on another.
+        prefetch_index(from_ref(self.fixed()), 0);
+        prefetch_index(from_ref(&self.fixed().last_use), 0);
     }
 
     /// Whether this is the record of `id`.
@@ -144,15 +136,6 @@ impl Record {
         }
     }
 
-    /// Memory that it takes, without its owner and without what the allocator adds.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        // Behind a pointer each: the count of references, the length, and what is kept.
-        let counts = 2 * size_of::<usize>();
-        let networks = self.fixed().networks.as_ref().map_or(0, |some| counts + size_of_val(&some.slice));
-        (counts + size_of::<Fixed>() + self.texts().len() + networks) as u64
-    }
-
     /// What is stored of its secret.
     #[must_use]
     pub fn digest(&self) -> &SecretDigest {
@@ -175,6 +158,12 @@ impl Record {
     #[must_use]
     pub fn owner(&self) -> &ServiceUserCell {
         &self.fixed().owner
+    }
+
+    /// What it grants and where, what is said of its bearer, and what replaced it.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        &self.fixed().claims
     }
 
     /// Whether a text with this fingerprint has opened it before.
@@ -232,50 +221,16 @@ impl Record {
         KeyEnd::of(self.standing_at(now), self.is_deleted())
     }
 
-    /// The key that replaced it.
-    #[must_use]
-    pub fn superseded_by(&self) -> Option<KeyId> {
-        let successor = self.texts().first_chunk().filter(|_| self.fixed().is_superseded);
-        successor.map(|bytes| KeyId::from_bytes(*bytes))
-    }
-
-    /// The texts of its scopes.
-    pub fn scopes(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        self.lengthened().skip(if self.fixed().is_described { DESCRIPTION } else { 0 })
-    }
-
-    /// What is said of it: role of its bearer, whom the bearer acts for, id of its group, kind of integration.
-    #[must_use]
-    pub fn description(&self) -> [&[u8]; DESCRIPTION] {
-        let mut texts = self.lengthened().take(if self.fixed().is_described { DESCRIPTION } else { 0 });
-        let role = texts.next().unwrap_or(Role::MEMBER.as_bytes());
-        let mut next = || texts.next().unwrap_or_default();
-        [role, next(), next(), next()]
-    }
-
-    /// Whether a scope of the key is, or implies, this right.
-    #[must_use]
-    pub fn holds(&self, right: Right) -> bool {
-        self.fixed().rights & bit(right) != 0
-    }
-
-    /// Whether it may be used from there.
-    #[must_use]
-    pub fn allows(&self, address: Option<IpAddr>) -> bool {
-        let Some(networks) = &self.fixed().networks else { return true };
-        address.is_some_and(|address| networks.slice.iter().any(|network| network.contains(address)))
-    }
-
     /// What a VALID that was told of it may be wrong for, now that the key is as in `new`.
     #[must_use]
     pub fn revoked_by(&self, new: &VerifiableKey) -> Option<Cause> {
-        let (scopes, networks): (Vec<_>, _) = (self.scopes().map(Scope::from_packed).collect(), self.networks());
+        let scopes: Vec<_> = self.claims().scopes().map(Scope::from_packed).collect();
         let old = KeyFacts {
             state: self.standing(),
             is_deleted: self.is_deleted(),
-            superseded_by: self.superseded_by(),
+            superseded_by: self.claims().superseded_by(),
             scopes: &scopes,
-            networks: &networks,
+            networks: &self.claims().networks(),
             expire_time: self.expire_time(),
         };
         KeyFacts::of(new).revokes(&old)
@@ -285,12 +240,6 @@ impl Record {
     #[must_use]
     pub fn name(&self) -> KeyName {
         self.owner().name().key(self.id())
-    }
-
-    /// Where it may be used from; empty = anywhere.
-    #[must_use]
-    pub fn networks(&self) -> Vec<Network> {
-        self.fixed().networks.as_ref().map_or_else(Vec::new, |networks| networks.slice.to_vec())
     }
 
     fn standing(&self) -> Standing {
@@ -306,80 +255,7 @@ impl Record {
     }
 
     fn fixed(&self) -> &Fixed {
-        &self.0.header.header
-    }
-
-    fn lengthened(&self) -> Texts<'_> {
-        let skipped = if self.fixed().is_superseded { 16 } else { 0 };
-        Texts { rest: self.texts().get(skipped..).unwrap_or_default() }
-    }
-
-    fn texts(&self) -> &[u8] {
-        &self.0.slice
-    }
-}
-
-/// Reads what [`pack_texts`] wrote.
-#[derive(Clone)]
-struct Texts<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Texts<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let (length, rest) = self.rest.split_first_chunk::<LENGTH>()?;
-        let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-        self.rest = rest;
-        Some(text)
-    }
-}
-
-/// The successor's id, then what is said of the key and each scope, with its length before it.
-fn pack_texts(key: &VerifiableKey) -> Vec<u8> {
-    let mut texts = Vec::with_capacity(key.scopes.iter().map(|scope| scope.as_str().len() + LENGTH).sum());
-    if let Some(successor) = key.superseded_by {
-        texts.extend(successor.to_bytes());
-    }
-    let description = is_described(key).then(|| describe(key));
-    for text in description.iter().flatten().copied().chain(key.scopes.iter().map(Scope::as_str)) {
-        // A scope is at most 263 bytes long, and nothing is longer than 800; what were would grant nothing.
-        let Ok(length) = u16::try_from(text.len()) else { continue };
-        texts.extend(length.to_le_bytes());
-        texts.extend(text.bytes());
-    }
-    texts
-}
-
-fn is_described(key: &VerifiableKey) -> bool {
-    key.attributes != Attributes::default() || key.key_group.is_some()
-}
-
-fn describe(key: &VerifiableKey) -> [&str; DESCRIPTION] {
-    let said = &key.attributes;
-    let key_group = key.key_group.as_ref().map_or("", KeyGroupId::as_str);
-    [said.role.as_str(), said.on_behalf_of.as_str(), key_group, said.integration_type_text()]
-}
-
-fn pack_networks(networks: &[Network]) -> Option<ThinArc<(), Network>> {
-    (!networks.is_empty()).then(|| ThinArc::from_header_and_slice((), networks))
-}
-
-fn pack_rights(scopes: &[Scope]) -> u8 {
-    Right::ALL.into_iter().filter(|right| right.is_granted_by(scopes)).map(bit).fold(0, |bits, bit| bits | bit)
-}
-
-fn bit(right: Right) -> u8 {
-    match right {
-        Right::Admin => 1,
-        Right::TenantAdmin => 1 << 1,
-        Right::KeysWrite => 1 << 2,
-        Right::KeysRead => 1 << 3,
-        Right::KeysSelf => 1 << 4,
-        Right::KeysReveal => 1 << 5,
-        Right::Verify => 1 << 6,
-        Right::AuditRead => 1 << 7,
+        &self.0
     }
 }
 

@@ -6,7 +6,7 @@
 //! much is lost by a crash.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,26 +22,17 @@ use super::record::Record;
 const LOOK: Duration = Duration::from_secs(10);
 /// Between two batches, however few they are.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-/// A use this soon after another one isn't noted, in microseconds: last uses are exact to a second.
-const PRECISION: i64 = 1_000_000;
-/// Before the earliest time there is.
-const NEVER: i64 = i64::MIN;
 
-/// The last use of one key, as this process knows it.
-#[derive(Debug)]
+/// The last use of one key, as this process knows it. A million of them are in memory: times are in seconds since the epoch,
+/// which last till 2106, rounded up, so that a key is never said to be unused since a time at which it was used.
+#[derive(Debug, Default)]
 pub struct LastUse {
-    /// Microseconds since the epoch.
-    used: AtomicI64,
+    /// 0 = never.
+    used: AtomicU32,
+    /// When it was last written; 0 = never.
+    written: AtomicU32,
     /// Whether its record is in line to be written.
     in_line: AtomicBool,
-    /// When it was last written, in seconds since the epoch; 0 = never.
-    written: AtomicU32,
-}
-
-impl Default for LastUse {
-    fn default() -> Self {
-        Self { used: AtomicI64::new(NEVER), in_line: AtomicBool::new(false), written: AtomicU32::new(0) }
-    }
 }
 
 impl LastUse {
@@ -50,16 +41,16 @@ impl LastUse {
     #[must_use]
     pub fn carried_over(&self) -> Self {
         Self {
-            used: AtomicI64::new(self.used.load(Ordering::SeqCst)),
-            in_line: AtomicBool::new(false),
+            used: AtomicU32::new(self.used.load(Ordering::SeqCst)),
             written: AtomicU32::new(self.written.load(Ordering::Relaxed)),
+            in_line: AtomicBool::new(false),
         }
     }
 
     /// Notes a use. Answers whether it must get in line.
     fn note(&self, now: Time) -> bool {
-        let now = now.timestamp_micros();
-        if self.in_line.load(Ordering::Relaxed) && now.saturating_sub(self.used.load(Ordering::Relaxed)) < PRECISION {
+        let now = seconds(now);
+        if self.in_line.load(Ordering::Relaxed) && self.used.load(Ordering::Relaxed) >= now {
             // A key that is used all the time, on every core: nothing is written that another core has in its cache.
             return false;
         }
@@ -68,14 +59,14 @@ impl LastUse {
         !self.in_line.load(Ordering::SeqCst) && !self.in_line.swap(true, Ordering::SeqCst)
     }
 
-    fn used(&self) -> Option<Time> {
-        Time::from_timestamp_micros(self.used.load(Ordering::SeqCst))
+    /// In seconds since the epoch.
+    fn used(&self) -> u32 {
+        self.used.load(Ordering::SeqCst)
     }
 
     /// What was used by then is written. Answers whether it stays in line, because of a use that came in between.
-    fn wrote(&self, used: Option<Time>, now: Time) -> bool {
-        // Rounded up: a second late rather than early.
-        self.written.store(u32::try_from(now.timestamp() + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
+    fn wrote(&self, used: u32, now: Time) -> bool {
+        self.written.store(seconds(now), Ordering::Relaxed);
         // Leaves the line, and only then reads: whoever notes a use meanwhile sees that it left, or is seen here.
         self.in_line.store(false, Ordering::SeqCst);
         self.used() > used && !self.in_line.swap(true, Ordering::SeqCst)
@@ -85,6 +76,12 @@ impl LastUse {
         let written = self.written.load(Ordering::Relaxed);
         written == 0 || now.timestamp() - i64::from(written) >= limits::USAGE_INTERVAL.num_seconds()
     }
+}
+
+/// Since the epoch, rounded up.
+fn seconds(time: Time) -> u32 {
+    let begun = i64::from(time.timestamp_subsec_nanos() > 0);
+    u32::try_from(time.timestamp() + begun).unwrap_or(u32::MAX)
 }
 
 /// The keys whose last use isn't written. Each record is in line once; one that was replaced leaves when it is written.
@@ -200,44 +197,50 @@ fn append(all: &mut Vec<Record>, mut more: Vec<Record>) {
 }
 
 /// The last use of each key, which may be there twice: a replaced record and the one in its place.
-fn latest(uses: &[(Record, Option<Time>)]) -> Vec<(KeyId, Time)> {
+fn latest(uses: &[(Record, u32)]) -> Vec<(KeyId, Time)> {
     let mut latest = BTreeMap::new();
-    for (key, used) in uses.iter().filter_map(|(key, used)| used.map(|used| (key.id(), used))) {
-        latest.entry(key).and_modify(|latest: &mut Time| *latest = used.max(*latest)).or_insert(used);
+    for (key, used) in uses {
+        let latest = latest.entry(key.id()).or_insert(0);
+        *latest = *used.max(latest);
     }
-    latest.into_iter().collect()
+    let time = |seconds| Time::from_timestamp(i64::from(seconds), 0);
+    latest.into_iter().filter_map(|(key, used)| Some((key, time(used)?))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Span;
 
-    fn at(microseconds: i64) -> Time {
-        Time::from_timestamp_micros(microseconds).expect("a time")
+    fn at(seconds: i64) -> Time {
+        Time::from_timestamp(seconds, 0).expect("a time")
     }
 
     #[test]
     fn only_the_first_use_after_a_write_gets_in_line_and_time_never_goes_back() {
         let last_use = LastUse::default();
-        assert_eq!([3, 2, 4].map(|second| last_use.note(at(second * PRECISION))), [true, false, false]);
-        assert_eq!(last_use.used(), Some(at(4 * PRECISION)));
-        assert!(!last_use.wrote(last_use.used(), at(4 * PRECISION)), "out of line");
-        assert_eq!([1, 5].map(|second| last_use.note(at(second * PRECISION))), [true, false]);
-        assert_eq!(last_use.used(), Some(at(5 * PRECISION)));
+        assert_eq!([3, 2, 4].map(|second| last_use.note(at(second))), [true, false, false]);
+        assert_eq!(last_use.used(), 4);
+        assert!(!last_use.wrote(last_use.used(), at(4)), "out of line");
+        assert_eq!([1, 5].map(|second| last_use.note(at(second))), [true, false]);
+        assert_eq!(last_use.used(), 5);
     }
 
     #[test]
     fn a_use_that_comes_while_another_is_written_stays_in_line() {
         let last_use = LastUse::default();
-        let noted = [1, 3].map(|second| last_use.note(at(second * PRECISION)));
-        assert_eq!((noted, last_use.wrote(Some(at(PRECISION)), at(3 * PRECISION))), ([true, false], true));
-        assert!(!last_use.note(at(5 * PRECISION)), "it is in line already");
+        let noted = [1, 3].map(|second| last_use.note(at(second)));
+        assert_eq!((noted, last_use.wrote(1, at(3))), ([true, false], true));
+        assert!(!last_use.note(at(5)), "it is in line already");
     }
 
     #[test]
-    fn uses_within_a_second_are_one() {
+    fn a_use_is_as_late_as_the_second_it_lies_in_ends() {
         let last_use = LastUse::default();
-        assert_eq!([7, 8, 6 + PRECISION].map(|time| last_use.note(at(time))), [true, false, false]);
-        assert_eq!(last_use.used(), Some(at(7)));
+        let half = Span::milliseconds(500);
+        assert_eq!([at(7) + half, at(7), at(8)].map(|time| last_use.note(time)), [true, false, false]);
+        assert_eq!(last_use.used(), 8);
+        assert!(!last_use.note(at(8) + half));
+        assert_eq!(last_use.used(), 9);
     }
 }

@@ -102,9 +102,9 @@ pub fn judge(found: &Found, question: &Question<'_>, now: Time) -> Verdict {
     if standing == Standing::Disabled {
         return Verdict::Disabled;
     }
-    if !key.allows(question.client_ip) {
+    if !key.claims().allows(question.client_ip) {
         return Verdict::AddressNotAllowed;
     }
-    let granted = |required: &RequiredScope<'_>| key.scopes().any(|scope| required.is_granted_by(scope));
+    let granted = |required: &RequiredScope<'_>| key.claims().scopes().any(|scope| required.is_granted_by(scope));
     if question.required_scopes.iter().all(granted) { Verdict::Valid } else { Verdict::ScopeMissing }
 }

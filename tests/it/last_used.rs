@@ -5,7 +5,7 @@ mod writing;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Timelike};
 use claviger::domain::Time;
 use claviger::proto::v1::{self, Verdict};
 
@@ -30,6 +30,11 @@ fn timestamp(time: Time) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.timestamp(), nanos }
 }
 
+/// When a use at this time is said to have been: at the end of its second.
+fn second_after(time: Time) -> Time {
+    time.with_nanosecond(0).expect("a time") + TimeDelta::seconds(i64::from(time.nanosecond() > 0))
+}
+
 async fn get(root: &mut Client, name: &str) -> v1::Key {
     let answer = root.keys.get_key(v1::GetKeyRequest { name: name.to_owned() }).await;
     answer.expect("a key").into_inner().key.expect("a key")
@@ -48,7 +53,7 @@ async fn a_valid_verdict_is_a_use_and_nothing_else_of_the_key_changes(engine: En
     let verified = root.verify(v1::VerifyRequest { secret: place.secret.clone(), ..Default::default() }).await;
     app.advance(TimeDelta::seconds(1));
     assert_eq!(root.verdict(&place.secret).await, Verdict::Valid);
-    let used = Some(timestamp(app.clock.now()));
+    let used = Some(timestamp(second_after(app.clock.now())));
     let app = app.restart().await;
     let mut root = app.root().await;
     let expected = v1::Key { last_used_time: used, ..before };
@@ -128,7 +133,7 @@ async fn a_use_is_written_soon_and_the_next_one_when_five_minutes_are_over(engin
     let mut root = app.root().await;
     let place = Place::make(&mut root, "acme").await;
     root.verdict(&place.secret).await;
-    let first = Some(timestamp(start_of_time()));
+    let first = Some(timestamp(second_after(start_of_time())));
     let mut watcher = root.clone();
     eventually(WRITTEN, "the first use is written", async || {
         get(&mut watcher, &place.key).await.last_used_time == first
@@ -138,7 +143,7 @@ async fn a_use_is_written_soon_and_the_next_one_when_five_minutes_are_over(engin
     root.verdict(&place.secret).await;
     assert_eq!(get(&mut root, &place.key).await.last_used_time, first, "not yet");
     app.advance(TimeDelta::minutes(4) + TimeDelta::seconds(1));
-    let second = Some(timestamp(start_of_time() + TimeDelta::minutes(1)));
+    let second = Some(timestamp(second_after(start_of_time() + TimeDelta::minutes(1))));
     eventually(WRITTEN, "the last use is, though no other came", async || {
         get(&mut watcher, &place.key).await.last_used_time == second
     })
@@ -150,7 +155,7 @@ async fn a_successor_was_never_used_and_its_predecessor_stays_used(engine: Engin
     let mut root = app.root().await;
     let place = Place::make(&mut root, "acme").await;
     root.verdict(&place.secret).await;
-    let used = Some(timestamp(app.clock.now()));
+    let used = Some(timestamp(second_after(app.clock.now())));
     let app = app.restart().await;
     let mut root = app.root().await;
     let request = v1::RotateKeyRequest {
@@ -197,13 +202,14 @@ async fn keys_are_listed_by_how_long_they_are_unused(engine: Engine) {
     let app = app.restart().await;
     let mut root = app.root().await;
     let moment = TimeDelta::microseconds(1);
-    let [made, used_early, used_late] = [0, 1, 2].map(|hours| start_of_time() + TimeDelta::hours(hours));
+    let made = start_of_time();
+    let [used_early, used_late] = [1, 2].map(|hours| second_after(made + TimeDelta::hours(hours)));
     for (since, expected) in [
         (made, &[][..]),
         (made + moment, &[&place.key]),
         (used_early, &[&place.key]),
         (used_early + moment, &[&place.key, &early.name]),
-        (used_late, &[&place.key, &early.name]),
+        (used_late, &[&place.key, &early.name, &young.name]),
         (used_late + moment, &[&place.key, &early.name, &late.name, &young.name]),
     ] {
         let expected: BTreeSet<String> = expected.iter().map(|name| (*name).clone()).collect();

@@ -23,6 +23,7 @@ use claviger::proto::v1::{
 use claviger::random;
 use claviger::verify::{
     Answer,
+    claims::Claims,
     mirror::LookUp,
     owners::Owners,
     position::Position,
@@ -87,7 +88,8 @@ fn every_verdict_is_that_of_the_plain_values() {
 fn record(plain: &Plain, world: &World) -> Record {
     let key = plain.key(world);
     let owner = Owners::default().service_user(&key.name.owner);
-    Record::pack(&key, world.peppers.place_of(&key.pepper).expect("one of ours"), owner, LastUse::default())
+    let pepper = world.peppers.place_of(&key.pepper).expect("one of ours");
+    Record::pack(&key, pepper, owner, Claims::of(&key), LastUse::default())
 }
 
 fn texts(scopes: &[String]) -> Vec<&[u8]> {
@@ -101,10 +103,10 @@ fn every_field_comes_back_out_of_a_record() {
         for _ in 0..CASES / 4 {
             let plain = world.readable_key();
             let (key, record) = (plain.key(&world), record(&plain, &world));
-            assert_eq!(record.scopes().collect::<Vec<_>>(), texts(&plain.scopes), "seed {seed}");
-            assert_eq!(record.description(), *texts(&plain.said), "seed {seed}");
-            assert_eq!(record.networks(), key.networks, "seed {seed}");
-            assert_eq!(record.superseded_by(), key.superseded_by, "seed {seed}");
+            assert_eq!(record.claims().scopes().collect::<Vec<_>>(), texts(&plain.scopes), "seed {seed}");
+            assert_eq!(record.claims().description(), *texts(&plain.said), "seed {seed}");
+            assert_eq!(record.claims().networks(), key.networks, "seed {seed}");
+            assert_eq!(record.claims().superseded_by(), key.superseded_by, "seed {seed}");
             assert_eq!(record.expire_time(), key.expire_time, "seed {seed}");
             assert_eq!((record.id(), record.name()), (key.name.id, key.name.clone()), "seed {seed}");
             assert_eq!((record.revision(), record.is_deleted()), (key.revision, key.delete_time.is_some()));
@@ -117,7 +119,7 @@ fn every_field_comes_back_out_of_a_record() {
             let granted: Vec<Scope> = plain.scopes.iter().map(|text| Scope::parse(text).expect("a scope")).collect();
             for right in Right::ALL {
                 let holds = granted.iter().filter_map(Scope::right).any(|own| own.implies(right));
-                assert_eq!(record.holds(right), holds, "seed {seed}: {right:?} by {granted:?}");
+                assert_eq!(record.claims().holds(right), holds, "seed {seed}: {right:?} by {granted:?}");
             }
         }
     }
@@ -172,12 +174,12 @@ fn message(answer: &Answer, presented: &str) -> VerifyResponse {
     assert_eq!(presented[4..26], name.id.to_string());
     let expire_time = key.expire_time();
     let [role, on_behalf_of, group, integration_type] =
-        key.description().map(|said| String::from_utf8(said.to_owned()).expect("a text"));
+        key.claims().description().map(|said| String::from_utf8(said.to_owned()).expect("a text"));
     VerifyResponse {
         key: name.to_string(),
         service_user: name.owner.to_string(),
         tenant: format!("tenants/{}", name.owner.tenant),
-        scopes: key.scopes().map(|scope| String::from_utf8(scope.to_owned()).expect("a text")).collect(),
+        scopes: key.claims().scopes().map(|scope| String::from_utf8(scope.to_owned()).expect("a text")).collect(),
         role,
         on_behalf_of,
         key_group: Some(group)
@@ -186,7 +188,7 @@ fn message(answer: &Answer, presented: &str) -> VerifyResponse {
         integration_type,
         expire_time: expire_time.map(timestamp),
         expiring_soon: expires_soon(expire_time, answer.now),
-        superseded_by: key.superseded_by().map_or_else(String::new, |id| name.owner.key(id).to_string()),
+        superseded_by: key.claims().superseded_by().map_or_else(String::new, |id| name.owner.key(id).to_string()),
         ..empty
     }
 }
@@ -209,15 +211,15 @@ fn the_longest_lists_come_back_out_of_a_record() {
         ..world.readable_key()
     };
     let record = record(&plain, &world);
-    assert!(record.scopes().eq(texts(&plain.scopes)), "all 100");
-    assert_eq!(record.description(), *texts(&plain.said));
-    assert_eq!(record.networks(), plain.key(&world).networks, "all 64");
-    assert_eq!(record.superseded_by().expect("one").to_bytes(), [0xff; 16]);
+    assert!(record.claims().scopes().eq(texts(&plain.scopes)), "all 100");
+    assert_eq!(record.claims().description(), *texts(&plain.said));
+    assert_eq!(record.claims().networks(), plain.key(&world).networks, "all 64");
+    assert_eq!(record.claims().superseded_by().expect("one").to_bytes(), [0xff; 16]);
     for network in &plain.networks {
         let address: IpAddr = network.some_address(&mut world.chance);
-        assert!(record.allows(Some(address)), "{address} lies in {network:?}");
+        assert!(record.claims().allows(Some(address)), "{address} lies in {network:?}");
     }
-    assert!(!record.allows(None));
+    assert!(!record.claims().allows(None));
 }
 
 /// Nobody may go on remembering a VALID that a change made wrong.

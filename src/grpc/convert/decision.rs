@@ -101,12 +101,12 @@ impl Identity {
         let key = answer.key.as_ref()?;
         let owner = key.owner().name();
         let [tenants, tenant, service_users, id] = owner.pieces();
-        let [role, on_behalf_of, key_group, integration_type] = key.description();
+        let [role, on_behalf_of, key_group, integration_type] = key.claims().description();
         let mut own = Self { texts: Vec::with_capacity(512), said: Vec::with_capacity(NAMES.len()) };
         own.say(&KEY, &[tenants, tenant, service_users, id, "/keys/", &key.id().to_string()]);
         own.say(&SERVICE_USER, &[tenants, tenant, service_users, id]);
         own.say(&TENANT, &[tenants, tenant]);
-        own.say_scopes(key.scopes());
+        own.say_scopes(key.claims().scopes());
         own.say(&ROLE, &[role]);
         own.say(&ON_BEHALF_OF, &[on_behalf_of]);
         if !key_group.is_empty() {
@@ -119,7 +119,7 @@ impl Identity {
         if expires_soon(key.expire_time(), answer.now) {
             own.say(&EXPIRING_SOON, &["true"]);
         }
-        if let Some(successor) = key.superseded_by() {
+        if let Some(successor) = key.claims().superseded_by() {
             own.say(&SUPERSEDED_BY, &[owner.key_text(&successor.to_string())]);
         }
         Some(own)

@@ -62,8 +62,8 @@ pub fn encode(answer: &Answer, presented: &str, bytes: &mut Vec<u8>) {
         text(2, &[tenants, tenant, service_users, id, "/keys/", id_text_in(presented)], bytes);
         text(3, &service_user, bytes);
         text(4, &[tenants, tenant], bytes);
-        key.scopes().for_each(|scope| text(5, &[scope], bytes));
-        let [role, on_behalf_of, key_group, integration_type] = key.description();
+        key.claims().scopes().for_each(|scope| text(5, &[scope], bytes));
+        let [role, on_behalf_of, key_group, integration_type] = key.claims().description();
         text(6, &[role], bytes);
         if !on_behalf_of.is_empty() {
             text(7, &[on_behalf_of], bytes);
@@ -79,7 +79,7 @@ pub fn encode(answer: &Answer, presented: &str, bytes: &mut Vec<u8>) {
             encoding::message::encode(10, &time::write(time), bytes);
         }
         number(11, expires_soon(expire_time, answer.now).into(), bytes);
-        if let Some(id) = key.superseded_by() {
+        if let Some(id) = key.claims().superseded_by() {
             text(12, &[&owner.key_text(&id.to_string())], bytes);
         }
     }

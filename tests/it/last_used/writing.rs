@@ -11,6 +11,7 @@ use claviger::domain::{
     verifiable_key::VerifiableKey,
 };
 use claviger::store::{Cursor, Page, Store, StoreError};
+use claviger::verify::claims::Claims;
 use claviger::verify::mirror::{LookUp, Mirror};
 use claviger::verify::owners::Owners;
 use claviger::verify::record::Record;
@@ -63,7 +64,8 @@ impl Alone {
     /// A record of another key, or one of the same key in another process.
     fn record_of(&self, id: KeyId) -> Record {
         let row = VerifiableKey { name: self.row.name.owner.key(id), ..self.row.clone() };
-        Record::pack(&row, 0, Owners::default().service_user(&row.name.owner), LastUse::default())
+        let owner = Owners::default().service_user(&row.name.owner);
+        Record::pack(&row, 0, owner, Claims::of(&row), LastUse::default())
     }
 
     /// As a replica whose clock is `minutes` on.
