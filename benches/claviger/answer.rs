@@ -9,7 +9,7 @@ pub fn constant() -> VerifyResponse {
         key: "tenants/tenant-042/serviceUsers/user-0042042/keys/5ynjmQrviFtW6ISI9hzyrF".to_owned(),
         service_user: "tenants/tenant-042/serviceUsers/user-0042042".to_owned(),
         tenant: "tenants/tenant-042".to_owned(),
-        scopes: ["invoices:read", "invoices:write", "customers:read"].map(str::to_owned).into(),
+        scopes: ["invoices:read", "invoices:write", "user-42042:all"].map(str::to_owned).into(),
         role: "member".to_owned(),
         on_behalf_of: String::new(),
         key_group: String::new(),

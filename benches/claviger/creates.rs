@@ -25,7 +25,7 @@ const SERVICE_USERS: u64 = 20_000;
 /// Measures both engines, in turn.
 pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
     let plan = world.plan;
-    let content = Content { keys: 0, idle_service_users: SERVICE_USERS };
+    let content = Content { idle_service_users: SERVICE_USERS, ..Content::of_keys(0) };
     let postgres = Site::on_postgres(world.postgres()?, "creates", content).await?;
     let sqlite = Site::on_sqlite(content).await?;
     let mut engines = [Engine::start("PostgreSQL", postgres).await?, Engine::start("SQLite", sqlite).await?];

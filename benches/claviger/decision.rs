@@ -6,12 +6,12 @@ use claviger::proto::envoy::config::core::v3::{
 use claviger::proto::envoy::service::auth::v3::{CheckResponse, OkHttpResponse, check_response::HttpResponse};
 use prost_types::{ListValue, Struct, Value, value::Kind};
 
-const SCOPES: [&str; 3] = ["invoices:read", "invoices:write", "customers:read"];
+const SCOPES: [&str; 3] = ["invoices:read", "invoices:write", "user-42042:all"];
 const SAID: [(&str, &str, &str); 6] = [
     ("x-claviger-key", "key", "tenants/tenant-042/serviceUsers/user-0042042/keys/5ynjmQrviFtW6ISI9hzyrF"),
     ("x-claviger-service-user", "service_user", "tenants/tenant-042/serviceUsers/user-0042042"),
     ("x-claviger-tenant", "tenant", "tenants/tenant-042"),
-    ("x-claviger-scopes", "scopes", "invoices:read invoices:write customers:read"),
+    ("x-claviger-scopes", "scopes", "invoices:read invoices:write user-42042:all"),
     ("x-claviger-role", "role", "member"),
     ("x-claviger-expire-time", "expire_time", "2027-01-15T08:00:00.123456Z"),
 ];

@@ -46,7 +46,7 @@ struct Run {
 
 /// Measures, the server on one core and both generators on the other.
 pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
-    let content = Content { keys: 1_000, idle_service_users: 0 };
+    let content = Content::of_keys(1_000);
     let site = Site::on_postgres(world.postgres()?, DATABASE, content).await?;
     let server = Server::claviger(&site, Cores::One, &[])?;
     let statistics = postgres::connect(&world.postgres()?.url("postgres")).await?;

@@ -39,7 +39,7 @@ const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
 /// Measures both.
 pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
     let revokes = if world.plan.rounds < 5 { FEW_REVOKES } else { REVOKES };
-    let content = Content { keys: revokes as u64 * 2, idle_service_users: 0 };
+    let content = Content::of_keys(revokes as u64 * 2);
     let site = Site::on_postgres(world.postgres()?, "propagation", content).await?;
     let replicas = Replicas::start(&site).await?;
     // The first ones open connections.

@@ -11,7 +11,7 @@ use claviger::domain::{Span, Time, pepper::Pepper};
 use crate::Outcome;
 use crate::postgres::connect;
 use crate::secrets::{Family, secret};
-use crate::site::Content;
+use crate::site::{Content, Scopes};
 
 /// Rows of one statement.
 const ROWS: u64 = 1_000;
@@ -35,8 +35,8 @@ pub async fn seed(url: &str, pepper: &Pepper, content: Content) -> Outcome<()> {
     let now = Clock::system().now();
     let service_users = content.keys.div_ceil(KEYS_EACH) + content.idle_service_users;
     let tenants = service_users.div_ceil(SERVICE_USERS_EACH);
-    let mut seeding =
-        Seeding { database, pepper, time: text_of(now), expire_time: text_of(now + LIFETIME), revision: first };
+    let (time, expire_time) = (text_of(now), text_of(now + LIFETIME));
+    let mut seeding = Seeding { database, pepper, time, expire_time, scopes: content.scopes, revision: first };
     seeding.write(TENANT, tenants, Seeding::put_tenant).await?;
     seeding.write(SERVICE_USER, service_users, Seeding::put_service_user).await?;
     seeding.write(API_KEY, content.keys, Seeding::put_key).await?;
@@ -71,6 +71,7 @@ struct Seeding<'a> {
     pepper: &'a Pepper,
     time: String,
     expire_time: String,
+    scopes: Scopes,
     revision: i64,
 }
 
@@ -112,7 +113,12 @@ impl Seeding<'_> {
         let secret = secret(Family::Seeded, number)?;
         let (id, pepper) = (secret.key_id(), self.pepper.id().as_str());
         let (tenant, user) = service_user(number / KEYS_EACH);
-        let scopes = r#"["invoices:read","invoices:write","customers:read"]"#;
+        // As long as each other: their answers shall weigh the same.
+        let own = match self.scopes {
+            Scopes::OfServiceUser => format!("user-{:05}:all", number / KEYS_EACH % 100_000),
+            Scopes::OfKey => format!("key{:07}:all", number % 10_000_000),
+        };
+        let scopes = format!(r#"["invoices:read","invoices:write","{own}"]"#);
         let (lifetime, slot) = (LIFETIME.num_microseconds().unwrap_or(1), number % KEYS_EACH);
         let digest = self.digest(self.pepper.digest(secret.presented()).as_bytes());
         write!(

@@ -31,6 +31,24 @@ pub struct Content {
     pub keys: u64,
     /// Service users without keys, for keys to come.
     pub idle_service_users: u64,
+    /// Which keys have equal scopes.
+    pub scopes: Scopes,
+}
+
+/// Which keys have equal scopes: they share the memory for them.
+#[derive(Debug, Clone, Copy)]
+pub enum Scopes {
+    /// Those of one service user. Two service users have others.
+    OfServiceUser,
+    /// None.
+    OfKey,
+}
+
+impl Content {
+    /// So many keys, and nothing else.
+    pub fn of_keys(keys: u64) -> Self {
+        Self { keys, idle_service_users: 0, scopes: Scopes::OfServiceUser }
+    }
 }
 
 impl Site {

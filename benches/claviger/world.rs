@@ -59,7 +59,7 @@ impl World {
                 Size::Many => ("many", self.plan.many),
             };
             eprintln!("seeding {keys} keys");
-            let content = Content { keys, idle_service_users: 0 };
+            let content = Content::of_keys(keys);
             let site = Site::on_postgres(self.postgres()?, name, content).await?;
             match size {
                 Size::Few => self.few = Some(site),
