@@ -20,14 +20,18 @@ pub(super) struct FailoverWatch {
 
 impl FailoverWatch {
     /// Distrusts every connection made before now. At most once a second: when the name still leads to a server that takes
-    /// no changes, it isn't asked for new connections all the time. Answers whether that is news, so that it may be tried
-    /// again at once.
-    pub(super) fn notice(&self, why: &str) -> bool {
-        let is_news = self.notice_at(Instant::now());
-        if is_news {
+    /// no changes, it isn't asked for new connections all the time.
+    pub(super) fn notice(&self, why: &str) {
+        if self.notice_at(Instant::now()) {
             tracing::warn!(why, "the database may have moved; connections to it are made anew");
         }
-        is_news
+    }
+
+    /// The same for whoever has tried since `begun`. Answers whether connections of that time are distrusted now, so that
+    /// trying again at once leads to another one.
+    pub(super) fn is_news(&self, why: &str, begun: Instant) -> bool {
+        self.notice(why);
+        self.noticed.lock().is_some_and(|noticed| noticed >= begun)
     }
 
     /// Whether a connection that is `age` old was made before that.

@@ -45,7 +45,8 @@ impl Store {
             let transaction = self.readers.begin().await?;
             let backend = transaction.get_database_backend();
             if backend == DbBackend::Postgres {
-                let patience = limits::SURVEY_TIMEOUT.as_millis();
+                // Before we do, so that it says why.
+                let patience = (limits::SURVEY_TIMEOUT - limits::DATABASE_PATIENCE).as_millis();
                 transaction.execute_unprepared(&format!("SET LOCAL statement_timeout = {patience}")).await?;
             }
             transaction.query_all_raw(query.build(backend)).await

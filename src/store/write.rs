@@ -57,11 +57,12 @@ impl Store {
     async fn begin_in_line(&self, sql: &str) -> Result<(DatabaseTransaction, Revision), StoreError> {
         let deadline = Instant::now() + limits::TURN_WAIT;
         loop {
+            let begun = Instant::now();
             let transaction = begin(&self.writers).await?;
             match revision_row(&transaction, sql).await {
                 Ok(revision) => return Ok((transaction, revision)),
                 Err(StoreError::Overloaded) if Instant::now() < deadline => {}
-                Err(StoreError::ReadOnly(why)) if self.failover.notice(&why) && Instant::now() < deadline => {}
+                Err(StoreError::ReadOnly(why)) if self.failover.is_news(&why, begun) && Instant::now() < deadline => {}
                 Err(error) => return Err(error),
             }
         }

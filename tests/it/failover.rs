@@ -254,5 +254,9 @@ async fn sessions_that_stay_read_only_are_left_when_the_database_takes_changes_a
     cluster.psql("postgres", "SET default_transaction_read_only = off; ALTER DATABASE postgres RESET ALL");
     // Connections are thrown away together once a second at most.
     sleep(Duration::from_millis(1_100)).await;
-    root.create_key(&owner, &[]).await;
+    let made = (0..8).map(|_| {
+        let (mut root, owner) = (root.clone(), owner.clone());
+        async move { root.create_key(&owner, &[]).await }
+    });
+    futures_util::future::join_all(made).await;
 }
