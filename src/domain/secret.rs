@@ -31,6 +31,13 @@ pub fn id_in(text: &[u8]) -> Option<KeyId> {
     if text.len() != CHARACTERS || !text.starts_with(PREFIX.as_bytes()) { None } else { KeyId::read(&text[ID]) }
 }
 
+/// How the id ends in a text that may be a secret: some of its random digits, which tell one key from nearly every other
+/// without reading them.
+#[must_use]
+pub fn id_end_in(text: &[u8]) -> Option<[u8; 8]> {
+    text.get(ID)?.last_chunk().copied()
+}
+
 /// The text of the id in a text that opened a key.
 #[must_use]
 pub fn id_text_in(text: &str) -> &str {
