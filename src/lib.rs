@@ -61,7 +61,7 @@
 //! knows the caller by the same look-up as any key. What came in one burst is announced before the first of it is judged,
 //! so that its memory is fetched meanwhile ([`verify::lookahead`]). [`domain::secret::PresentedSecret::parse`] refuses what
 //! cannot be a key: MALFORMED, without a look-up. [`verify::mirror::Mirror::look_up`] finds the key's [`verify::record`],
-//! one allocation with everything a verdict needs, and through it the cells of its [`verify::owners`]. A secret that has
+//! one allocation, and through it the cells of its [`verify::owners`] and its [`verify::claims`]. A secret that has
 //! opened the key before is recognised ([`verify::recogniser`]); any other is digested, and the digest compared in constant
 //! time. If nothing matched, [`verify::refresh::Refresher::refresh`] waits for one look at the feed that everybody shares,
 //! and the mirror is asked again. [`verify::verdict::judge`] decides, purely, in the order of the contract.

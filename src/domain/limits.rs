@@ -244,8 +244,10 @@ pub const LISTEN_RETRY_FIRST: Duration = Duration::from_millis(100);
 pub const LISTEN_RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// Who listens sends itself an echo this often.
 pub const ECHO_INTERVAL: Duration = Duration::from_millis(500);
-/// How long an echo may take to come back. Together with [`ECHO_INTERVAL`] below 2 s: so soon a deaf listener is noticed.
+/// How long an echo may take to come back.
 pub const ECHO_WAIT: Duration = Duration::from_secs(1);
+const _: () =
+    assert!(ECHO_INTERVAL.as_millis() + ECHO_WAIT.as_millis() < 2_000, "a deaf listener is noticed within 2 s");
 /// How long PostgreSQL keeps a listener that acknowledges nothing: its `tcp_user_timeout`.
 pub const LISTENER_SILENCE: Duration = Duration::from_secs(10);
 

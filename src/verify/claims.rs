@@ -27,7 +27,8 @@ const LENGTH: usize = 2;
 /// Claims that are kept before it is looked which of them no key has any more.
 const FEW: usize = 1_024;
 
-/// What a key grants and where, what is said of its bearer, and what replaced it: in one allocation. Cheap to clone.
+/// What a key grants and where, what is said of its bearer, and what replaced it: in one allocation, but for networks. Cheap
+/// to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Claims(ThinArc<Head, u8>);
 
@@ -121,7 +122,8 @@ impl Claims {
     }
 }
 
-/// All of them, each once. Only the one that follows the feed comes here; Verify reads what the records point to.
+/// All of them, each once. Whoever follows the feed comes here, and whoever asks for the figures; Verify reads what the
+/// records point to.
 #[derive(Default)]
 pub(super) struct SharedClaims {
     known: HashSet<Claims, RandomState>,
@@ -136,7 +138,7 @@ impl SharedClaims {
         if let Some(known) = self.known.get(&claims) {
             return known.clone();
         }
-        // So there are never more than twice as many as keys have, and a few.
+        // So there are never more than twice as many as were in use at the last look, and a few.
         if self.known.len() >= FEW.max(self.in_use * 2) {
             self.forget();
         }
@@ -147,14 +149,19 @@ impl SharedClaims {
 
     /// Drops what no key has any more.
     pub(super) fn forget(&mut self) {
-        self.known.retain(|claims| ThinArc::strong_count(&claims.0) > 1);
-        self.bytes = self.known.iter().map(Claims::bytes).sum();
-        self.in_use = self.known.len();
+        let mut bytes = 0;
+        self.known.retain(|claims| {
+            let is_used = ThinArc::strong_count(&claims.0) > 1;
+            bytes += if is_used { claims.bytes() } else { 0 };
+            is_used
+        });
+        (self.bytes, self.in_use) = (bytes, self.known.len());
     }
 
-    /// Memory that they take, without the set that finds them.
+    /// Memory that they take, and the set that finds them.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        // A pointer and a byte of its hash for each.
+        self.bytes + (self.known.capacity() * (size_of::<Claims>() + 1)) as u64
     }
 }
 
@@ -230,6 +237,7 @@ mod tests {
         ids::{KeyName, ServiceUserName},
         pepper::Pepper,
         secret::Secret,
+        text::OnBehalfOf,
         verifiable_key::Standing,
     };
 
@@ -262,6 +270,7 @@ mod tests {
         let mut shared = SharedClaims::default();
         let plain = key(&["a:b", "c"]);
         let first = shared.share(Claims::of(&plain));
+        let said = |attributes| VerifiableKey { attributes, ..plain.clone() };
         let networks = vec![Network::parse("192.0.2.0/24").expect("a network")];
         let others = [
             key(&["c", "a:b"]),
@@ -270,6 +279,8 @@ mod tests {
             VerifiableKey { superseded_by: Some(KeyId::from_random([8; 16])), ..plain.clone() },
             VerifiableKey { superseded_by: Some(KeyId::from_random([9; 16])), ..plain.clone() },
             VerifiableKey { key_group: Some(KeyGroupId::parse("group").expect("an id")), ..plain.clone() },
+            said(Attributes { role: Role::parse("admin").expect("a role"), ..Attributes::default() }),
+            said(Attributes { on_behalf_of: OnBehalfOf::parse("them").expect("a text"), ..Attributes::default() }),
         ];
         for other in &others {
             let claims = shared.share(Claims::of(other));
@@ -277,7 +288,9 @@ mod tests {
             assert!(is_shared(&claims, &shared.share(Claims::of(other))), "{other:?}");
             assert_eq!((claims.superseded_by(), claims.networks()), (other.superseded_by, other.networks.clone()));
         }
-        let other_owner = VerifiableKey { revision: 2, expire_time: Some(Time::UNIX_EPOCH), ..plain };
+        let owner = ServiceUserName::parse("tenants/acme/serviceUsers/billing").expect("a name");
+        let name = KeyName { owner, id: plain.name.id };
+        let other_owner = VerifiableKey { name, revision: 2, expire_time: Some(Time::UNIX_EPOCH), ..plain };
         assert!(is_shared(&first, &shared.share(Claims::of(&other_owner))));
     }
 
@@ -292,9 +305,9 @@ mod tests {
         }
         shared.forget();
         assert_eq!(shared.known.len(), used.len());
-        assert_eq!(shared.bytes(), used.iter().map(Claims::bytes).sum::<u64>());
+        assert_eq!(shared.bytes, used.iter().map(Claims::bytes).sum::<u64>());
         drop(used);
         shared.forget();
-        assert_eq!((shared.known.len(), shared.bytes()), (0, 0));
+        assert_eq!((shared.known.len(), shared.bytes), (0, 0));
     }
 }

@@ -82,7 +82,7 @@ impl Intake<'_> {
             let taken = async {
                 for (number, row) in page.rows().enumerate() {
                     take(self, row?);
-                    if number % ROWS_AT_ONCE == 0 {
+                    if (number + 1) % ROWS_AT_ONCE == 0 {
                         yield_now().await;
                     }
                 }

@@ -293,7 +293,8 @@ impl Mirror {
             let keys = part.0.read();
             keys.bytes() + (keys.len() * Record::BYTES) as u64
         };
-        self.claims.lock().bytes() + self.parts.iter().map(of_part).sum::<u64>()
+        let claims = self.claims.lock().bytes();
+        claims + self.parts.iter().map(of_part).sum::<u64>()
     }
 
     /// When the first of the enabled root keys expires; `None` = none of them does.

@@ -35,8 +35,8 @@ const NEVER: i64 = i64::MAX;
 #[derive(Clone)]
 pub struct Record(triomphe::Arc<Fixed>);
 
-/// What Verify reads each time comes first, on one line of the cache with the count of references: of a million keys nearly
-/// none is in a cache, and each line costs as much as the verdict.
+/// Two lines of the cache with the count of references, and nothing beside: of a million keys nearly none is in a cache, and
+/// each line costs as much as the verdict. What finds the key and leads on stands on the first.
 #[repr(C)]
 struct Fixed {
     id: [u8; 16],

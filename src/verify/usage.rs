@@ -78,10 +78,10 @@ impl LastUse {
     }
 }
 
-/// Since the epoch, rounded up.
+/// Since the epoch, rounded up; never 0, which says that there is none.
 fn seconds(time: Time) -> u32 {
     let begun = i64::from(time.timestamp_subsec_nanos() > 0);
-    u32::try_from(time.timestamp() + begun).unwrap_or(u32::MAX)
+    u32::try_from((time.timestamp() + begun).max(1)).unwrap_or(u32::MAX)
 }
 
 /// The keys whose last use isn't written. Each record is in line once; one that was replaced leaves when it is written.

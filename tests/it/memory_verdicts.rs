@@ -5,6 +5,7 @@ mod plain;
 mod world;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use claviger::clock::BootTime;
 use claviger::domain::{
@@ -14,6 +15,7 @@ use claviger::domain::{
     rights::Right,
     scope::{RequiredScope, Scope},
     secret::Secret,
+    verifiable_key::VerifiableKey,
 };
 use claviger::grpc::convert::verification;
 use claviger::proto::v1::{
@@ -24,7 +26,7 @@ use claviger::random;
 use claviger::verify::{
     Answer,
     claims::Claims,
-    mirror::LookUp,
+    mirror::{LookUp, Mirror},
     owners::Owners,
     position::Position,
     record::Record,
@@ -35,7 +37,7 @@ use claviger::verify::{
 use prost::Message;
 
 use crate::rig::Chance;
-use plain::{Asked, Plain};
+use plain::{Asked, Plain, State};
 use world::World;
 
 const CASES: usize = 20_000;
@@ -94,6 +96,39 @@ fn record(plain: &Plain, world: &World) -> Record {
 
 fn texts(scopes: &[String]) -> Vec<&[u8]> {
     scopes.iter().map(String::as_bytes).collect()
+}
+
+/// Keys that claim the same cost their records and the table alone, and with the last of them their claims are gone.
+#[test]
+fn equal_claims_are_in_the_mirror_once_and_leave_with_the_last_key() {
+    const KEYS: usize = 200;
+    let mut world = World::new(200, 1);
+    let said = world.readable_key().said;
+    let [shared, own] = [false, true].map(|each_has_its_own| {
+        let mirror = Mirror::new(Arc::clone(&world.peppers));
+        let keys: Vec<_> = (0..KEYS)
+            .map(|number| {
+                let scope = format!("{}:{}", "x".repeat(200), if each_has_its_own { number } else { 0 });
+                let mut plain = Plain { scopes: vec![scope], said: said.clone(), ..world.readable_key() };
+                (plain.networks, plain.superseded_by) = (Vec::new(), None);
+                (plain.state, plain.delete) = (State::Enabled, None);
+                plain.key(&world)
+            })
+            .collect();
+        for key in &keys {
+            mirror.put_key(key);
+        }
+        let bytes = mirror.bytes();
+        for key in keys {
+            let delete_time = Some(plain::time(0));
+            mirror.put_key(&VerifiableKey { delete_time, revision: key.revision + 1, ..key });
+        }
+        mirror.forget(plain::time(0) + limits::DEAD_KEYS_REMEMBERED * 2);
+        assert!(mirror.is_empty());
+        assert!(mirror.bytes() < 200 * KEYS as u64 / 2, "{} bytes stay of {bytes}", mirror.bytes());
+        bytes
+    });
+    assert!(own - shared >= 200 * (KEYS as u64 - 1), "{shared} bytes if shared, {own} if not");
 }
 
 #[test]
