@@ -4,7 +4,7 @@ use crate::load::{Measurement, Method, Secrets, Shape};
 use crate::report::Bar;
 use crate::server::Cores;
 
-/// A group of cells that are measured together, each once a round.
+/// A group of cells that are measured together, each once a round: those that have a cell in common, one after the other.
 pub struct Comparison {
     /// What `cargo bench --bench claviger NAME` chooses it by.
     pub name: &'static str,
@@ -25,6 +25,8 @@ pub struct Cell {
 pub enum Kind {
     /// The service with this many keys.
     Claviger(Size),
+    /// The same, run by the program that the empty handlers are in.
+    ClavigerHere(Size),
     /// The service with the few keys and this tracing.
     Traced(Tracing),
     /// The empty handler on the service's kind of server.
@@ -112,12 +114,18 @@ fn our_shape() -> Comparison {
         cells.push(cell("empty on our server", Kind::OurShape, Cores::One, verify(load, Secrets::Random)));
         for (what, size, secrets, bar) in questions {
             let (at, label) = (cells.len(), format!("Verify, {what}"));
-            cells.push(cell(&label, Kind::Claviger(size), Cores::One, verify(load, secrets)));
-            let against = format!("{label} / empty on our server, one core, {name}");
-            let barred = load == FULL && size == Size::Many;
-            ratios.push(throughput(&against, at, of, barred.then_some(Bar::AtLeast(bar))));
-            ratios.push(p50(&format!("p50 of {against}"), at, of, None));
-            ratios.push(p99(&format!("p99 of {against}"), at, of, barred.then_some(Bar::AtMost(1.25))));
+            cells.push(cell(&label, Kind::ClavigerHere(size), Cores::One, verify(load, secrets)));
+            let against = |label: &str| format!("{label} / empty on our server, one core, {name}");
+            let is_barred = load == FULL && size == Size::Many;
+            ratios.push(throughput(&against(&label), at, of, is_barred.then_some(Bar::AtLeast(bar))));
+            ratios.push(p50(&format!("p50 of {}", against(&label)), at, of, None));
+            ratios.push(p99(&format!("p99 of {}", against(&label)), at, of, is_barred.then_some(Bar::AtMost(1.25))));
+            if is_barred {
+                // The same code, but inlined and laid out as that program's linker likes it.
+                let label = format!("{label}, by the service's own program");
+                ratios.push(throughput(&against(&label), cells.len(), of, None));
+                cells.push(cell(&label, Kind::Claviger(size), Cores::One, verify(load, secrets)));
+            }
         }
     }
     Comparison { name: "our-server", cells, ratios }
@@ -125,7 +133,7 @@ fn our_shape() -> Comparison {
 
 fn check() -> Comparison {
     let shape = |secrets| Shape { method: Method::Check, ..verify(FULL, secrets) };
-    let server = Kind::Claviger(Size::Many);
+    let server = Kind::ClavigerHere(Size::Many);
     let cells = vec![
         cell("empty Check on our server", Kind::OurShape, Cores::One, shape(Secrets::Random)),
         cell("Check, many keys at random", server, Cores::One, shape(Secrets::Random)),

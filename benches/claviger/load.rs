@@ -53,7 +53,7 @@ pub enum Method {
 }
 
 /// Which secrets are asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Secrets {
     /// Up to 200,000 keys spread over all, drawn at random.
     Random,

@@ -4,9 +4,9 @@
 //! |---|---|
 //! | `comparisons` | Which servers are compared under which loads, and what must they reach? |
 //! | `runner` | How are cells measured and ratios taken? |
-//! | `starting`, `propagation`, `creates`, `flood`, `outside` | The measurements that aren't one load on one server. |
+//! | `starting`, `propagation`, `creates`, `flood`, `storm`, `outside` | The measurements that aren't one load on one server. |
 //! | `generator`, `load`, `blast` | What sends the load, what it is asked, and who starts it? |
-//! | `server`, `our_shape`, `collector`, `../default_tonic` | What is started? |
+//! | `server`, `service`, `our_shape`, `collector`, `../default_tonic` | What is started? |
 //! | `world`, `site`, `postgres`, `seeding`, `secrets` | On which data? |
 //! | `machine`, `statistics`, `report`, `plot` | What is read, and how is it shown? |
 
@@ -33,9 +33,11 @@ mod runner;
 mod secrets;
 mod seeding;
 mod server;
+mod service;
 mod site;
 mod starting;
 mod statistics;
+mod storm;
 mod world;
 
 use std::error::Error;
@@ -60,7 +62,7 @@ pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What can be measured, in this order.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "default-tonic",
     "our-server",
     "check",
@@ -71,6 +73,7 @@ const NAMES: [&str; 10] = [
     "propagation",
     "creates",
     "flood",
+    "storm",
 ];
 
 /// Measures the service, and prints what it reached. A bar that is missed is no error.
@@ -98,6 +101,9 @@ enum Part {
     /// The empty handler on the service's kind of server.
     #[command(hide = true)]
     OurShape(our_shape::Arguments),
+    /// The service itself.
+    #[command(hide = true)]
+    Service,
     /// The collector of traces.
     #[command(hide = true)]
     Collector,
@@ -133,6 +139,7 @@ fn run(arguments: Arguments) -> Outcome<()> {
     match arguments.part {
         Some(Part::Generate) => generate(),
         Some(Part::OurShape(arguments)) => tokio::runtime::Runtime::new()?.block_on(our_shape::serve(arguments)),
+        Some(Part::Service) => tokio::runtime::Runtime::new()?.block_on(service::serve()),
         Some(Part::Collector) => runtime()?.block_on(collector::serve()),
         None => runtime()?.block_on(async {
             let mut terminated = signal(SignalKind::terminate())?;
@@ -178,6 +185,7 @@ async fn measure_one(name: &str, world: &mut World, report: &mut Report) -> Outc
         "propagation" => propagation::measure(world, report).await,
         "creates" => creates::measure(world, report).await,
         "flood" => flood::measure(world, report).await,
+        "storm" => storm::measure(world, report).await,
         _ => {
             let comparison = comparisons::all().into_iter().find(|comparison| comparison.name == name);
             runner::run(world, &comparison.ok_or("no such measurement")?, report).await

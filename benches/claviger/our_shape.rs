@@ -36,9 +36,10 @@ use claviger::verify::{
 use crate::Outcome;
 use crate::answer;
 use crate::decision;
+use crate::service;
 
 /// Bound of staleness, as the service's own default.
-const STALENESS: Span = Span::minutes(10);
+const STALENESS: Span = Span::minutes(5);
 
 /// Where the data is.
 #[derive(Debug, Args)]
@@ -84,6 +85,7 @@ impl FastLane for Empty {
 
 /// Prints where it listens, and serves until it is killed.
 pub async fn serve(arguments: Arguments) -> Outcome<()> {
+    let (_settings, _telemetry) = service::begin()?;
     let gate = gate(arguments).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on {}", listener.local_addr()?);

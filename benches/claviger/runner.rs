@@ -1,7 +1,8 @@
-//! Runs comparisons: starts the servers, measures every cell once a round in shuffled order, takes ratios inside a round.
+//! Runs comparisons: starts the servers, measures every cell once a round beside those that it is compared with,
+//! takes ratios inside a round.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -9,7 +10,7 @@ use tokio::time::sleep;
 use crate::Outcome;
 use crate::blast::{self, Blast, load};
 use crate::comparisons::{Cell, Comparison, Kind, Ratio, Size, Tracing};
-use crate::load::Measurement;
+use crate::load::{Measurement, Secrets};
 use crate::machine;
 use crate::report::{Done, Report, Row};
 use crate::server::{Cores, Server};
@@ -21,7 +22,7 @@ use crate::world::World;
 const QUIET: f64 = 0.08;
 /// A comparison's rounds are so many times shorter and more: a host that others use is faster or slower from one moment to
 /// the next, and what is compared should be neighbours.
-const SHORTER: u32 = 3;
+const SHORTER: u32 = 6;
 /// Load that a fresh server gets before anything is measured: allocators, caches and last uses settle.
 const FIRST_LOAD: Duration = Duration::from_secs(2);
 
@@ -36,10 +37,11 @@ pub async fn run(world: &mut World, comparison: &Comparison, report: &mut Report
     for round in 0..count {
         wait_until_quiet(world.plan.patience / SHORTER).await?;
         let mut found = HashMap::new();
-        for index in shuffled(comparison.cells.len(), round) {
+        for index in order(&neighbours(comparison), round) {
             found.insert(index, servers.measure(world, &comparison.cells[index], duration).await?);
         }
-        rounds.push((0..comparison.cells.len()).filter_map(|index| found.remove(&index)).collect());
+        let measured = (0..comparison.cells.len()).map(|index| found.remove(&index).ok_or("a cell is in no ratio"));
+        rounds.push(measured.collect::<Result<_, _>>()?);
         eprintln!("{}: round {} of {}", comparison.name, round + 1, count);
     }
     report.rows.extend(comparison.ratios.iter().filter_map(|ratio| row(ratio, &rounds)));
@@ -48,6 +50,22 @@ pub async fn run(world: &mut World, comparison: &Comparison, report: &mut Report
         rounds: rounds.iter().map(|round| round[index].clone()).collect(),
     }));
     Ok(())
+}
+
+/// The cells that are compared with one another, group by group.
+fn neighbours(comparison: &Comparison) -> Vec<Vec<usize>> {
+    let mut groups = BTreeMap::<usize, BTreeSet<usize>>::new();
+    for ratio in &comparison.ratios {
+        groups.entry(ratio.of).or_default().extend([ratio.of, ratio.cell]);
+    }
+    groups.into_values().map(|group| group.into_iter().collect()).collect()
+}
+
+/// The groups, and the cells of each, in an order that depends on `round` alone.
+fn order(groups: &[Vec<usize>], round: usize) -> Vec<usize> {
+    let in_group =
+        |group: usize| shuffled(groups[group].len(), round).into_iter().map(move |place| groups[group][place]);
+    shuffled(groups.len(), round).into_iter().flat_map(in_group).collect()
 }
 
 fn row(ratio: &Ratio, rounds: &[Vec<Measurement>]) -> Option<Row> {
@@ -81,9 +99,16 @@ pub async fn wait_until_quiet(patience: Duration) -> Outcome<()> {
     Ok(())
 }
 
+/// What has a process of its own. Keys at random leave work behind, their last uses, which is not the hot key's.
+type Started = (Kind, Cores, Secrets);
+
+fn started(cell: &Cell) -> Started {
+    (cell.server, cell.cores, cell.shape.secrets)
+}
+
 /// The servers of a comparison, all up, idle but for the one that is measured.
 struct Servers {
-    running: HashMap<(Kind, Cores), Server>,
+    running: HashMap<Started, Server>,
     _collector: Server,
 }
 
@@ -92,8 +117,7 @@ impl Servers {
         let collector = Server::collector()?;
         let mut running = HashMap::new();
         for cell in &comparison.cells {
-            let key = (cell.server, cell.cores);
-            if let Entry::Vacant(place) = running.entry(key) {
+            if let Entry::Vacant(place) = running.entry(started(cell)) {
                 place.insert(start(world, cell, &collector).await?);
             }
         }
@@ -101,7 +125,7 @@ impl Servers {
     }
 
     async fn measure(&self, world: &mut World, cell: &Cell, duration: Duration) -> Outcome<Measurement> {
-        let server = self.running.get(&(cell.server, cell.cores)).ok_or("no server")?;
+        let server = self.running.get(&started(cell)).ok_or("no server")?;
         let warm_up = world.plan.warm_up;
         let site = site_of(world, cell.server).await?;
         let load = load(server, site, cell.shape, warm_up, duration);
@@ -117,6 +141,7 @@ async fn start(world: &mut World, cell: &Cell, collector: &Server) -> Outcome<Se
     let site = site_of(world, cell.server).await?;
     match cell.server {
         Kind::OurShape => Server::our_shape(site, cell.cores),
+        Kind::ClavigerHere(_) => Server::claviger_here(site, cell.cores),
         Kind::Claviger(_) => Server::claviger(site, cell.cores, &Tracing::Off.settings("")),
         Kind::Traced(tracing) => {
             Server::claviger(site, cell.cores, &tracing.settings(&format!("http://{}", collector.address)))
@@ -128,7 +153,7 @@ async fn start(world: &mut World, cell: &Cell, collector: &Server) -> Outcome<Se
 /// The keys that a cell asks about. Empty handlers are asked about few, and recognise the caller of those.
 async fn site_of(world: &mut World, server: Kind) -> Outcome<&Site> {
     match server {
-        Kind::Claviger(size) => world.site(size).await,
+        Kind::Claviger(size) | Kind::ClavigerHere(size) => world.site(size).await,
         Kind::Traced(_) | Kind::OurShape | Kind::DefaultTonic => world.site(Size::Few).await,
     }
 }

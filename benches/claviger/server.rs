@@ -33,9 +33,17 @@ impl Server {
         Self::start(command, "Claviger serves gRPC on ")
     }
 
+    /// The same, run by this program.
+    pub fn claviger_here(site: &Site, cores: Cores) -> Outcome<Self> {
+        let mut command = bound(&std::env::current_exe()?, cores);
+        command.arg("service").env_clear().envs(site.settings());
+        Self::start(command, "listening on ")
+    }
+
     /// An empty handler on the service's own kind of server, with its check of callers.
     pub fn our_shape(site: &Site, cores: Cores) -> Outcome<Self> {
         let mut command = bound(&std::env::current_exe()?, cores);
+        command.env_clear().envs(site.settings());
         command.arg("our-shape").arg(&site.folder);
         if let Some(url) = &site.database_url {
             command.args(["--database-url", url]);
