@@ -148,8 +148,11 @@ async fn signal(process: &Process, name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_was_stopped_knows_of_revocations_when_it_first_answers() {
     let Some((_replicas, processes, mut here, mut there, owner)) = two().await else { return };
-    let mut proven = 0;
-    for round in 0..4 {
+    let (mut proven, mut round) = (0, 0);
+    // A look that takes longer than a call waits for it proves nothing: the machine is busy, and it's tried again.
+    while proven < 2 {
+        round += 1;
+        assert!(round <= 12, "{proven} rounds were quick enough to prove it");
         let (key, secret) = here.create_key(&owner, &[]).await;
         assert_eq!(first_verdict(&mut there, &secret, Demand::default()).await, Verdict::Valid);
         signal(&processes[1], "-STOP").await;
@@ -158,13 +161,12 @@ async fn a_process_that_was_stopped_knows_of_revocations_when_it_first_answers()
         signal(&processes[1], "-CONT").await;
         let begun = Instant::now();
         let verdict = first_verdict(&mut there, &secret, Demand::default()).await;
-        // A look that takes longer than a call waits for it proves nothing: the machine is busy.
         if begun.elapsed() < Duration::from_millis(90) {
             assert_eq!(verdict, Verdict::Revoked, "round {round}");
             proven += 1;
         }
     }
-    println!("{proven} of 4 rounds were quick enough to prove it");
+    println!("{proven} of {round} rounds were quick enough to prove it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

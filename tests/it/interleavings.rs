@@ -4,6 +4,7 @@
 mod lanes;
 mod many_rows;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -37,9 +38,9 @@ impl Scene {
     }
 }
 
-/// Verdicts about these secrets by a mirror that has every change up to `min_revision`, and as of which revision. Asked
-/// again only while that can't be had.
-async fn ask(caller: &mut Client, secrets: &[String], min_revision: i64) -> Vec<(Verdict, i64)> {
+/// Answers about these secrets by a mirror that has every change up to `min_revision`. Asked again only while that can't be
+/// had.
+async fn ask(caller: &mut Client, secrets: &[String], min_revision: i64) -> Vec<v1::VerifyResponse> {
     let mut told = Vec::new();
     for some in secrets.chunks(500) {
         let question =
@@ -57,7 +58,7 @@ async fn ask(caller: &mut Client, secrets: &[String], min_revision: i64) -> Vec<
 }
 
 /// `None` when one of them is UNAVAILABLE, or all of them are too late.
-async fn batch(caller: &mut Client, request: v1::BatchVerifyRequest) -> Option<Vec<(Verdict, i64)>> {
+async fn batch(caller: &mut Client, request: v1::BatchVerifyRequest) -> Option<Vec<v1::VerifyResponse>> {
     let results = match caller.verification.batch_verify(request).await {
         Ok(answer) => answer.into_inner().results,
         Err(status) => {
@@ -66,7 +67,7 @@ async fn batch(caller: &mut Client, request: v1::BatchVerifyRequest) -> Option<V
         }
     };
     let read = |result: v1::BatchVerifyResult| match result.result.expect("a result") {
-        Item::Response(response) => Some((response.verdict(), response.revision)),
+        Item::Response(response) => Some(response),
         Item::Error(error) => {
             assert_eq!(Code::from(error.code), Code::Unavailable, "{error:?}");
             None
@@ -75,18 +76,23 @@ async fn batch(caller: &mut Client, request: v1::BatchVerifyRequest) -> Option<V
     results.into_iter().map(read).collect()
 }
 
-/// Nobody writes now: each replica, once it knows the last revision, answers about every key what the table says.
+/// Nobody writes now: each replica, once it knows the last revision, answers about every key what the table says, and what a
+/// key is valid for.
 async fn expect_the_table(scene: &mut Scene, secrets: &[String], what: &str) {
     let database = database(&scene.replicas.places[0]).await;
     let revision = select::<i64>(&database, "SELECT value FROM revision").await[0];
     let table = by_id(select::<String>(&database, VERDICT_OF_EACH).await.iter().map(String::as_str));
+    let scopes = select::<String>(&database, "SELECT id || ' ' || scopes FROM api_key").await;
+    let scopes: BTreeMap<&str, Vec<String>> = scopes.iter().map(|row| scopes_of(row)).collect();
     for (number, caller) in scene.callers.iter_mut().enumerate() {
         let told = ask(caller, secrets, revision).await;
         let wrong: Vec<_> = secrets
             .iter()
             .zip(told)
-            .filter(|(secret, (verdict, _))| about(&table, secret) != *verdict)
-            .map(|(secret, told)| (secret[4..26].to_owned(), told, about(&table, secret)))
+            .map(|(secret, told)| (&secret[4..26], about(&table, secret), told))
+            .filter(|(id, verdict, told)| {
+                *verdict != told.verdict() || (*verdict == Verdict::Valid && scopes[id] != told.scopes)
+            })
             .collect();
         assert!(
             wrong.is_empty(),
@@ -96,6 +102,12 @@ async fn expect_the_table(scene: &mut Scene, secrets: &[String], what: &str) {
             wrong.first()
         );
     }
+}
+
+/// The id of a key, and its scopes.
+fn scopes_of(row: &str) -> (&str, Vec<String>) {
+    let (id, scopes) = row.split_once(' ').expect("two words");
+    (id, serde_json::from_str(scopes).expect("a JSON array"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,7 +63,14 @@ const HEALED: Duration = Duration::from_secs(3);
 pub struct Cable {
     pub address: SocketAddr,
     pub server: String,
-    current: Option<(CancellationToken, JoinHandle<()>)>,
+    current: Option<Carrying>,
+}
+
+/// Who carries now.
+struct Carrying {
+    stop: CancellationToken,
+    silence: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 impl Cable {
@@ -84,46 +91,49 @@ impl Cable {
     }
 
     pub async fn mend(&mut self) {
-        self.run(Some(self.server.clone())).await;
-    }
-
-    /// Ends every connection; new ones are refused, or accepted by nobody who answers.
-    pub async fn cut(&mut self, outage: Outage) {
-        match outage {
-            Outage::Refused => self.end().await,
-            Outage::Silent => self.run(None).await,
-        }
-    }
-
-    async fn end(&mut self) {
-        if let Some((stop, task)) = self.current.take() {
-            stop.cancel();
-            task.await.expect("no panic");
-        }
-    }
-
-    async fn run(&mut self, server: Option<String>) {
         self.end().await;
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("set");
         socket.bind(self.address).expect("the port is free again");
         let listener = socket.listen(64).expect("listening");
         self.address = listener.local_addr().expect("an address");
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(carry(listener, server, stop.clone()));
-        self.current = Some((stop, task));
+        let (stop, silence) = (CancellationToken::new(), CancellationToken::new());
+        let task = tokio::spawn(carry(listener, self.server.clone(), stop.clone(), silence.clone()));
+        self.current = Some(Carrying { stop, silence, task });
+    }
+
+    /// Every connection ends and new ones are refused; or they all stay open, new ones too, and nothing passes.
+    pub async fn cut(&mut self, outage: Outage) {
+        match outage {
+            Outage::Refused => self.end().await,
+            Outage::Silent => self.current.as_ref().expect("a whole cable").silence.cancel(),
+        }
+    }
+
+    async fn end(&mut self) {
+        if let Some(Carrying { stop, task, .. }) = self.current.take() {
+            stop.cancel();
+            task.await.expect("no panic");
+        }
     }
 }
 
-/// Until stopped. Without a server, connections are held and nothing is read.
-async fn carry(listener: TcpListener, server: Option<String>, stop: CancellationToken) {
+/// Until stopped. From the silence on, what is open stays open and nothing is read.
+async fn carry(listener: TcpListener, server: String, stop: CancellationToken, silence: CancellationToken) {
     let mut carried = tokio::task::JoinSet::new();
     while let Some(Ok((mut client, _))) = stop.run_until_cancelled(listener.accept()).await {
-        let server = server.clone();
+        let (server, silence) = (server.clone(), silence.clone());
         carried.spawn(async move {
-            let Some(server) = server else { return std::future::pending().await };
-            let mut stream = TcpStream::connect(server).await.expect("the server answers");
-            copy_bidirectional(&mut client, &mut stream).await.ok();
+            let mut stream = None;
+            let passing = async {
+                let stream = stream.insert(TcpStream::connect(server).await.expect("the server answers"));
+                copy_bidirectional(&mut client, stream).await.ok();
+            };
+            if silence.run_until_cancelled(passing).await.is_none() {
+                // With both ends in its hands.
+                std::future::pending::<()>().await;
+            }
+            drop((client, stream));
         });
     }
     carried.shutdown().await;

@@ -3,6 +3,7 @@
 mod away;
 mod checks;
 mod metrics;
+mod verifies;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use claviger::proto::v1;
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::Request;
 
 use crate::harness::{
@@ -43,6 +44,30 @@ fn exporting(place: &Place, address: SocketAddr) -> Command {
     let mut command = command(place);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}")).env("OTEL_BSP_SCHEDULE_DELAY", "50");
     command
+}
+
+/// A service that traces this share of the calls that say nothing.
+async fn traced(ratio: &str) -> (Collector, Process, Place) {
+    let (collector, place) = (Collector::start().await, place().await);
+    let mut command = exporting(&place, collector.address);
+    command.env("CLAVIGER_TRACE_RATIO", ratio);
+    let service = Process::start_command(command).await;
+    (collector, service, place)
+}
+
+/// Spans of these methods up to now: a later span has arrived too.
+async fn spans_by_now(collector: &mut Collector, client: &mut Client, methods: &[&str]) -> Vec<Span> {
+    client.create_tenant("later").await;
+    let mut spans = Vec::new();
+    let arrived = async {
+        while !spans.iter().any(|span: &Span| span.name.ends_with("/CreateTenant")) {
+            spans.extend(collector.spans_by_now());
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LONGEST, arrived).await.expect("a later span");
+    spans.retain(|span| methods.contains(&&*span.name));
+    spans
 }
 
 async fn root(service: &Process, place: &Place) -> Client {

@@ -98,7 +98,7 @@ impl Lane {
     }
 
     async fn change(&mut self, board: &Board) -> Result<(), tonic::Status> {
-        let change = match self.chance.below(14) {
+        let change = match self.chance.below(16) {
             _ if self.keys.is_empty() => Change::Create,
             0..=3 => Change::Create,
             4 => Change::Rotate(0),
@@ -107,7 +107,8 @@ impl Lane {
             8 | 9 => Change::Enable,
             10 | 11 => Change::Revoke,
             12 => Change::Delete,
-            _ => return self.switch_the_owner().await,
+            13 => return self.switch_the_owner().await,
+            _ => return self.edit_scopes().await,
         };
         let at = self.chance.below(self.keys.len().max(1));
         let (name, secret) = self.keys.get(at).cloned().unwrap_or_default();
@@ -123,6 +124,15 @@ impl Lane {
             self.keys.swap_remove(at);
         }
         Ok(())
+    }
+
+    async fn edit_scopes(&mut self) -> Result<(), tonic::Status> {
+        let name = self.keys[self.chance.below(self.keys.len())].0.clone();
+        let scopes = [&["pay"][..], &["read"], &["pay", "read"]][self.chance.below(3)];
+        let scopes = scopes.iter().map(ToString::to_string).collect();
+        let update_mask = Some(prost_types::FieldMask { paths: vec!["scopes".to_owned()] });
+        let key = Some(v1::Key { name, scopes, ..Default::default() });
+        self.caller.keys.update_key(v1::UpdateKeyRequest { key, update_mask, expected_revision: 0 }).await.map(drop)
     }
 
     async fn switch_the_owner(&mut self) -> Result<(), tonic::Status> {

@@ -1,29 +1,18 @@
 //! The trace of a request that Envoy asks about: by the request's own headers, since Envoy doesn't trace.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use claviger::proto::envoy::service::auth::v3::CheckResponse;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::process::Command;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::{PARENT, TRACE, attribute, exporting, hex, place, root};
+use super::{LONGEST, PARENT, TRACE, attribute, hex, root, spans_by_now, traced};
 use crate::envoy::decisions::{asked, joined};
-use crate::harness::{Client, Collector, Envoy, Place, Process, engine::tool, process::root_secret, process::run};
+use crate::harness::{Client, Envoy, engine::tool, process::root_secret, process::run};
 use crate::raw;
 
 const CHECK: &str = "envoy.service.auth.v3.Authorization/Check";
-const LONGEST: Duration = Duration::from_secs(30);
-
-async fn traced(ratio: &str) -> (Collector, Process, Place) {
-    let (collector, place) = (Collector::start().await, place().await);
-    let mut command = exporting(&place, collector.address);
-    command.env("CLAVIGER_TRACE_RATIO", ratio);
-    let service = Process::start_command(command).await;
-    (collector, service, place)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_goes_from_grpcurl_through_envoy_to_the_span_of_the_check() {
@@ -65,23 +54,8 @@ async fn a_trace_goes_from_grpcurl_through_envoy_to_the_span_of_the_check() {
 
     // Not recorded by the caller: no span of ours either.
     call("00").await;
-    let checks = checks_by_now(&mut collector, &mut client).await;
+    let checks = spans_by_now(&mut collector, &mut client, &[CHECK]).await;
     assert!(checks.is_empty(), "{checks:?}");
-}
-
-/// Spans of Check up to now: a later span has arrived too.
-async fn checks_by_now(collector: &mut Collector, client: &mut Client) -> Vec<Span> {
-    client.create_tenant("later").await;
-    let mut spans = Vec::new();
-    let later = async {
-        while !spans.iter().any(|span: &Span| span.name.ends_with("/CreateTenant")) {
-            spans.extend(collector.spans_by_now());
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(LONGEST, later).await.expect("a later span");
-    spans.retain(|span| span.name == CHECK);
-    spans
 }
 
 async fn check(client: &Client, secret: &str, headers: &[(&str, &str)]) {
@@ -98,7 +72,7 @@ async fn whoever_says_nothing_is_traced_by_ratio_and_whoever_says_no_is_not() {
     let unrecorded = format!("00-{TRACE}-{PARENT}-00");
     check(&client, &secret, &[("x-api-key", "x"), ("traceparent", &unrecorded)]).await;
     check(&client, &secret, &[("x-api-key", "x")]).await;
-    let checks = checks_by_now(&mut collector, &mut client).await;
+    let checks = spans_by_now(&mut collector, &mut client, &[CHECK]).await;
     let [span] = &checks[..] else { panic!("not one: {checks:?}") };
     assert_ne!(hex(&span.trace_id), TRACE, "the one that said nothing");
     assert_eq!(hex(&span.parent_span_id), "");
