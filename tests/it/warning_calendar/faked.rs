@@ -110,19 +110,10 @@ impl Gauge {
         line.and_then(|line| line.rsplit(' ').next()).expect("the metric").parse().expect("a number")
     }
 
-    /// Waits for a run that begins at `time` or later: the first one that ends then may have looked before.
+    /// Waits for a run at `time` or later.
     async fn wait_for(&self, time: Time) {
-        let first = self.wait_until(time, |run| run >= time.timestamp_micros() as f64 / 1e6).await;
-        self.wait_until(time, |run| run > first).await;
-    }
-
-    async fn wait_until(&self, time: Time, is_late_enough: impl Fn(f64) -> bool) -> f64 {
         let begun = Instant::now();
-        loop {
-            let run = self.last_run().await;
-            if is_late_enough(run) {
-                return run;
-            }
+        while self.last_run().await < time.timestamp_micros() as f64 / 1e6 {
             assert!(begun.elapsed() < PATIENCE, "the scheduler doesn't ring at {time}");
             sleep(Duration::from_millis(20)).await;
         }
