@@ -100,7 +100,7 @@ enum Part {
     Generate,
     /// The empty handler on the service's kind of server.
     #[command(hide = true)]
-    OurShape(our_shape::Arguments),
+    OurShape,
     /// The service itself.
     #[command(hide = true)]
     Service,
@@ -138,7 +138,7 @@ fn run(arguments: Arguments) -> Outcome<()> {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     match arguments.part {
         Some(Part::Generate) => generate(),
-        Some(Part::OurShape(arguments)) => tokio::runtime::Runtime::new()?.block_on(our_shape::serve(arguments)),
+        Some(Part::OurShape) => tokio::runtime::Runtime::new()?.block_on(our_shape::serve()),
         Some(Part::Service) => tokio::runtime::Runtime::new()?.block_on(service::serve()),
         Some(Part::Collector) => runtime()?.block_on(collector::serve()),
         None => runtime()?.block_on(async {

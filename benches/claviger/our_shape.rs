@@ -1,10 +1,8 @@
 //! An empty handler on the service's own kind of server: the same connections, layers, counters and check of the caller;
 //! then a constant.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
 use futures_util::FutureExt;
 use hyper::body::{Bytes, Incoming};
 use prost::Message;
@@ -14,10 +12,11 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 
+use claviger::app;
 use claviger::authority::Authority;
 use claviger::clock::Clock;
-use claviger::data_folder::read_peppers;
-use claviger::domain::Span;
+use claviger::config::Settings;
+use claviger::data_folder::{DataFolder, read_peppers};
 use claviger::grpc::{
     caller::{Gate, Opening},
     fast_lane::{CHECK, FastLane, framed},
@@ -27,7 +26,7 @@ use claviger::grpc::{
 use claviger::metrics::Metrics;
 use claviger::proto::envoy::service::auth::v3::CheckRequest;
 use claviger::proto::v1::{BatchVerifyRequest, VerifyRequest};
-use claviger::store::{Store, Target};
+use claviger::store::Store;
 use claviger::verify::{
     Verifier, mirror::Mirror, recogniser::Recogniser, refresh::Refresher, rehash::RehashQueue, tally::Tally,
     usage::Usage, verdict::Verdict,
@@ -37,19 +36,6 @@ use crate::Outcome;
 use crate::answer;
 use crate::decision;
 use crate::service;
-
-/// Bound of staleness, as the service's own default.
-const STALENESS: Span = Span::minutes(5);
-
-/// Where the data is.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    /// A data folder that the service has used.
-    folder: PathBuf,
-    /// Its database, unless it is SQLite in the folder.
-    #[arg(long)]
-    database_url: Option<String>,
-}
 
 #[derive(Clone)]
 struct Empty {
@@ -84,9 +70,9 @@ impl FastLane for Empty {
 }
 
 /// Prints where it listens, and serves until it is killed.
-pub async fn serve(arguments: Arguments) -> Outcome<()> {
-    let (_settings, _telemetry) = service::begin()?;
-    let gate = gate(arguments).await?;
+pub async fn serve() -> Outcome<()> {
+    let (settings, _telemetry) = service::begin()?;
+    let gate = gate(&settings).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on {}", listener.local_addr()?);
     let empty = Empty { gate, tally: Arc::default() };
@@ -96,13 +82,10 @@ pub async fn serve(arguments: Arguments) -> Outcome<()> {
 }
 
 /// As `app` puts it together.
-async fn gate(arguments: Arguments) -> Outcome<Gate> {
-    let target = match arguments.database_url {
-        Some(url) => Target::postgres(url),
-        None => Target::Sqlite { file: arguments.folder.join("claviger.sqlite") },
-    };
-    let store = Store::connect(&target, "claviger-bench").await?;
-    let peppers = Arc::new(read_peppers(&arguments.folder.join("pepper"))?);
+async fn gate(settings: &Settings) -> Outcome<Gate> {
+    let folder = DataFolder::open(&settings.data, settings.database.is_none())?;
+    let store = Store::connect(&app::target(settings, &folder), "claviger-bench").await?;
+    let peppers = Arc::new(read_peppers(&folder.pepper_file())?);
     let (clock, mirror) = (Clock::system(), Arc::new(Mirror::new(Arc::clone(&peppers))));
     let end_again = Box::new(|_| async { Ok(0) }.boxed());
     let (feed, metrics, never) = (store.feed(), Arc::new(Metrics::new()?), CancellationToken::new());
@@ -113,8 +96,9 @@ async fn gate(arguments: Arguments) -> Outcome<Gate> {
     let rehash = Arc::new(RehashQueue::new(Arc::clone(&peppers), &store.pepper_registrations().await?));
     let usage = Arc::new(Usage::new(store.clone(), clock.clone()));
     let recogniser = Recogniser::new(&claviger::random::bytes()?);
+    let bound = settings.staleness_bound;
     let verifier =
-        Verifier::new(mirror, refresher, Arc::clone(&peppers), rehash, usage, clock.clone(), STALENESS, recogniser);
+        Verifier::new(mirror, refresher, Arc::clone(&peppers), rehash, usage, clock.clone(), bound, recogniser);
     let own = claviger::replicas::name_this_process()?;
     let authority = Authority::new(store, peppers, None, clock.clone(), TaskTracker::new(), own);
     Ok(Gate::new(Arc::new(verifier), authority, clock))

@@ -34,10 +34,11 @@ pub async fn run(world: &mut World, comparison: &Comparison, report: &mut Report
     }
     let mut rounds: Vec<Vec<Measurement>> = Vec::new();
     let (count, duration) = (world.plan.rounds * SHORTER as usize, world.plan.duration / SHORTER);
+    let groups = neighbours(comparison);
     for round in 0..count {
         wait_until_quiet(world.plan.patience / SHORTER).await?;
         let mut found = HashMap::new();
-        for index in order(&neighbours(comparison), round) {
+        for index in order(&groups, round) {
             found.insert(index, servers.measure(world, &comparison.cells[index], duration).await?);
         }
         let measured = (0..comparison.cells.len()).map(|index| found.remove(&index).ok_or("a cell is in no ratio"));

@@ -16,7 +16,7 @@ use crate::site::{Content, Scopes};
 /// Rows of one statement.
 const ROWS: u64 = 1_000;
 /// Keys of a service user: the limit.
-const KEYS_EACH: u64 = 10;
+pub const KEYS_EACH: u64 = 10;
 /// Service users of a tenant.
 const SERVICE_USERS_EACH: u64 = 1_000;
 /// Longer than anybody is warned of.

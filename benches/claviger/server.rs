@@ -35,19 +35,18 @@ impl Server {
 
     /// The same, run by this program.
     pub fn claviger_here(site: &Site, cores: Cores) -> Outcome<Self> {
-        let mut command = bound(&std::env::current_exe()?, cores);
-        command.arg("service").env_clear().envs(site.settings());
-        Self::start(command, "listening on ")
+        Self::start_here("service", site, cores)
     }
 
     /// An empty handler on the service's own kind of server, with its check of callers.
     pub fn our_shape(site: &Site, cores: Cores) -> Outcome<Self> {
+        Self::start_here("our-shape", site, cores)
+    }
+
+    /// This program in another part, with the service's settings.
+    fn start_here(part: &str, site: &Site, cores: Cores) -> Outcome<Self> {
         let mut command = bound(&std::env::current_exe()?, cores);
-        command.env_clear().envs(site.settings());
-        command.arg("our-shape").arg(&site.folder);
-        if let Some(url) = &site.database_url {
-            command.args(["--database-url", url]);
-        }
+        command.arg(part).env_clear().envs(site.settings());
         Self::start(command, "listening on ")
     }
 

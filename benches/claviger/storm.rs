@@ -17,7 +17,7 @@ use crate::clients::{Connection, connect};
 use crate::load::{Measurement, Method, Secrets, Shape};
 use crate::report::{Bar, Done, Report, Row};
 use crate::runner::wait_until_quiet;
-use crate::seeding::name_of;
+use crate::seeding::{KEYS_EACH, name_of};
 use crate::server::{Cores, Server};
 use crate::site::{Content, Site};
 use crate::statistics::{Spread, shuffled};
@@ -30,7 +30,7 @@ const CALLERS: u32 = 30;
 const CONNECTIONS: u32 = 6;
 /// Between two changes of one caller: 300 changes a second by all of them.
 const PACE: Duration = Duration::from_millis(100);
-/// Those that are asked about, ten for each of the first service users.
+/// Those that are asked about, of the first service users.
 const KEYS: u64 = 1_000;
 /// The others: room for all keys that are made.
 const SERVICE_USERS: u64 = 20_000;
@@ -47,6 +47,9 @@ const STORMS: [(&str, Storm); 3] = [
     ("beside 300 creates/s", Storm::Creates),
     ("beside 300 edits/s of one service user", Storm::Edits),
 ];
+
+/// The place of the calm in that.
+const ALONE: usize = 0;
 
 /// Measures, the server and everything beside it on both cores.
 pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
@@ -71,7 +74,7 @@ pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
         eprintln!("storm: round {} of {}", round + 1, world.plan.rounds);
     }
     for (index, (name, _)) in STORMS.iter().enumerate() {
-        if index > 0 {
+        if index != ALONE {
             report.rows.extend(row(name, index, &rounds));
         }
         report.done.push(Done {
@@ -86,7 +89,7 @@ fn row(name: &str, index: usize, rounds: &[Vec<Measurement>]) -> Option<Row> {
     Some(Row {
         what: format!("p99 of Verify {name} / alone"),
         unit: "×",
-        spread: Spread::of(rounds.iter().map(|round| round[index].p99 / round[0].p99))?,
+        spread: Spread::of(rounds.iter().map(|round| round[index].p99 / round[ALONE].p99))?,
         rounds: rounds.len(),
         bar: Some(Bar::AtMost(2.0)),
         other_load: None,
@@ -119,7 +122,7 @@ async fn change(connection: Connection, storm: Storm, number: u64) -> Outcome<()
         Storm::Calm => {}
         Storm::Creates => {
             let key = Key { display_name: "a key".to_owned(), scopes: vec!["read".to_owned()], ..Key::default() };
-            let parent = name_of(KEYS / 10 + number % SERVICE_USERS);
+            let parent = name_of(KEYS / KEYS_EACH + number % SERVICE_USERS);
             let request = CreateKeyRequest { parent, key: Some(key), ..CreateKeyRequest::default() };
             KeyServiceClient::new(connection).create_key(request).await?;
         }

@@ -29,7 +29,7 @@ impl FailoverWatch {
 
     /// The same for whoever has tried since `begun`. Answers whether connections of that time are distrusted now, so that
     /// trying again at once leads to another one.
-    pub(super) fn is_news(&self, why: &str, begun: Instant) -> bool {
+    pub(super) fn notice_since(&self, why: &str, begun: Instant) -> bool {
         self.notice(why);
         self.noticed.lock().is_some_and(|noticed| noticed >= begun)
     }

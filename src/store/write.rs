@@ -62,7 +62,8 @@ impl Store {
             match revision_row(&transaction, sql).await {
                 Ok(revision) => return Ok((transaction, revision)),
                 Err(StoreError::Overloaded) if Instant::now() < deadline => {}
-                Err(StoreError::ReadOnly(why)) if self.failover.is_news(&why, begun) && Instant::now() < deadline => {}
+                Err(StoreError::ReadOnly(why))
+                    if self.failover.notice_since(&why, begun) && Instant::now() < deadline => {}
                 Err(error) => return Err(error),
             }
         }

@@ -45,13 +45,13 @@ impl Clone for Lookahead {
 impl Lookahead {
     /// Announces a text that will be judged after the next few.
     pub fn announce(&self, text: &[u8], mirror: &Mirror) {
-        let end = id_end_in(text).map_or(0, u64::from_le_bytes);
+        let Some(end) = id_end_in(text).map(u64::from_le_bytes) else { return };
         if self.last.load(Ordering::Relaxed) == end {
             // Of a key that is asked about again and again everything is there.
             return;
         }
-        self.last.store(end, Ordering::Relaxed);
         let Some(id) = id_in(text) else { return };
+        self.last.store(end, Ordering::Relaxed);
         let mut place = mirror.place_of(id);
         mirror.prefetch(place);
         for (kept, step) in self.places.iter().zip(STEPS) {

@@ -157,10 +157,7 @@ async fn each_change_that_can_make_it_wrong_makes_it_forget(engine: Engine) {
 
     let (key, secret) = scene.key().await;
     remember(&verifier, &secret).await;
-    let narrower = v1::Key { name: key.name, scopes: vec!["read".to_owned()], ..Default::default() };
-    let update_mask = Some(prost_types::FieldMask { paths: vec!["scopes".to_owned()] });
-    let request = v1::UpdateKeyRequest { key: Some(narrower), update_mask, ..Default::default() };
-    scene.root.keys.update_key(request).await.expect("narrowed");
+    scene.root.set_scopes(&key.name, &["read"]).await.expect("narrowed");
     eventually(TOLD, "narrowed", async || ask(&verifier, &secret).await == Verdict::ScopeMissing).await;
 
     let secrets = [scene.key().await.1, scene.key().await.1];

@@ -6,13 +6,15 @@ use claviger::domain::limits;
 use claviger::proto::v1::{
     self, Verdict, VerifyRequest, VerifyStreamRequest, VerifyStreamResponse, verify_stream_response::Result as Item,
 };
-use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 
-use crate::harness::{Client, Engine, TestApp, errors::reason};
+use crate::harness::{
+    Client, Engine, TestApp,
+    errors::{reason, status_in},
+};
 use crate::rpcs::{Place, VERIFY};
 use crate::wire;
 
@@ -75,10 +77,7 @@ fn told(status: &Status) -> (Code, String) {
 fn word(item: &Item) -> String {
     match item {
         Item::Response(response) => response.verdict().as_str_name().trim_start_matches("VERDICT_").to_owned(),
-        Item::Error(error) => {
-            let (code, message) = (Code::from(error.code), error.message.clone());
-            reason(&Status::with_details(code, message, error.encode_to_vec().into()))
-        }
+        Item::Error(error) => reason(&status_in(error)),
     }
 }
 
@@ -163,10 +162,7 @@ async fn a_stream_ends_with_its_callers_key(engine: Engine) {
     }
     asking.await.expect("it stopped asking");
 
-    let key = v1::Key { name: other.name, ..Default::default() };
-    let update_mask = Some(prost_types::FieldMask { paths: vec!["scopes".to_owned()] });
-    let request = v1::UpdateKeyRequest { key: Some(key), update_mask, expected_revision: 0 };
-    root.keys.update_key(request).await.expect("narrowed");
+    root.set_scopes(&other.name, &[]).await.expect("narrowed");
     assert_eq!(told(&end(&mut narrowed_answers).await), (Code::PermissionDenied, "RIGHT_MISSING".to_owned()));
 }
 

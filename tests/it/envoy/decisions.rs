@@ -16,7 +16,10 @@ use prost::Message;
 use prost_types::{Struct, value::Kind};
 use tonic::{Code, Status};
 
-use crate::harness::{Client, Engine, TestApp, errors::reason};
+use crate::harness::{
+    Client, Engine, TestApp,
+    errors::{reason, status_in},
+};
 use crate::raw;
 
 const METHOD: &str = "envoy.service.auth.v3.Authorization/Check";
@@ -166,9 +169,7 @@ pub fn misunderstood(answer: Result<CheckResponse, Status>) -> (Status, HashMap<
     let header = |option: HeaderValueOption| option.header.map(|header| (header.key, header.value));
     let headers: HashMap<_, _> = denied.headers.into_iter().filter_map(header).collect();
     assert_eq!(headers["retry-after"], "1");
-    let status = status.expect("a status");
-    let details = status.encode_to_vec().into();
-    let status = Status::with_details(Code::from_i32(status.code), status.message, details);
+    let status = status_in(&status.expect("a status"));
     (status, said(&dynamic_metadata.expect("metadata")))
 }
 

@@ -132,6 +132,14 @@ impl Client {
         Ok((made.key.expect("a key"), made.secret))
     }
 
+    /// Sets the scopes of a key.
+    pub async fn set_scopes(&mut self, name: &str, scopes: &[&str]) -> Result<(), Status> {
+        let (name, scopes) = (name.to_owned(), scopes.iter().map(ToString::to_string).collect());
+        let update_mask = Some(prost_types::FieldMask { paths: vec!["scopes".to_owned()] });
+        let key = Some(v1::Key { name, scopes, ..Default::default() });
+        self.keys.update_key(v1::UpdateKeyRequest { key, update_mask, expected_revision: 0 }).await.map(drop)
+    }
+
     /// The verdict about a secret, with nothing else asked.
     pub async fn verdict(&mut self, secret: &str) -> v1::Verdict {
         self.verify(v1::VerifyRequest { secret: secret.to_owned(), ..Default::default() }).await.verdict()

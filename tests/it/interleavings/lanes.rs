@@ -129,10 +129,7 @@ impl Lane {
     async fn edit_scopes(&mut self) -> Result<(), tonic::Status> {
         let name = self.keys[self.chance.below(self.keys.len())].0.clone();
         let scopes = [&["pay"][..], &["read"], &["pay", "read"]][self.chance.below(3)];
-        let scopes = scopes.iter().map(ToString::to_string).collect();
-        let update_mask = Some(prost_types::FieldMask { paths: vec!["scopes".to_owned()] });
-        let key = Some(v1::Key { name, scopes, ..Default::default() });
-        self.caller.keys.update_key(v1::UpdateKeyRequest { key, update_mask, expected_revision: 0 }).await.map(drop)
+        self.caller.set_scopes(&name, scopes).await
     }
 
     async fn switch_the_owner(&mut self) -> Result<(), tonic::Status> {

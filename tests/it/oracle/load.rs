@@ -7,13 +7,12 @@ use claviger::proto::v1::{
     BatchVerifyRequest, BatchVerifyResult, VerifyRequest, VerifyResponse, VerifyStreamRequest, VerifyStreamResponse,
     batch_verify_result, verify_stream_response,
 };
-use prost::Message;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Response, Status};
+use tonic::{Response, Status};
 use tonic_types::StatusExt;
 
-use crate::harness::Client;
+use crate::harness::{Client, errors::status_in};
 use crate::rig::Chance;
 
 use super::judge::{Answer, Heard};
@@ -130,7 +129,7 @@ async fn batch(caller: &mut Client, requests: Vec<VerifyRequest>) -> Vec<Told> {
     let count = requests.len();
     let read = |result: BatchVerifyResult| match result.result.expect("a result") {
         batch_verify_result::Result::Response(response) => Ok(response),
-        batch_verify_result::Result::Error(error) => Err(status_of(&error)),
+        batch_verify_result::Result::Error(error) => Err(status_in(&error)),
     };
     match caller.verification.batch_verify(BatchVerifyRequest { requests }).await {
         Ok(answer) => answer.into_inner().results.into_iter().map(read).collect(),
@@ -144,7 +143,7 @@ async fn stream(caller: &mut Client, requests: Vec<VerifyRequest>) -> Vec<Told> 
     let questions = requests.into_iter().map(|request| VerifyStreamRequest { request: Some(request) });
     let read = |answer: VerifyStreamResponse| match answer.result.expect("a result") {
         verify_stream_response::Result::Response(response) => Ok(response),
-        verify_stream_response::Result::Error(error) => Err(status_of(&error)),
+        verify_stream_response::Result::Error(error) => Err(status_in(&error)),
     };
     let mut told = Vec::new();
     let ended = match caller.verification.verify_stream(tokio_stream::iter(questions)).await {
@@ -162,11 +161,6 @@ async fn stream(caller: &mut Client, requests: Vec<VerifyRequest>) -> Vec<Told> 
     };
     told.extend(vec![Err(ended); count.saturating_sub(told.len())]);
     told
-}
-
-/// The status that this question alone would have had.
-fn status_of(error: &tonic_types::Status) -> Status {
-    Status::with_details(Code::from(error.code), error.message.clone(), error.encode_to_vec().into())
 }
 
 /// The reason, or what else there is.

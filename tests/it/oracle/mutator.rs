@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use claviger::proto::v1::{
-    DisableServiceUserRequest, EnableServiceUserRequest, GetKeyRequest, GetServiceUserRequest, Key, KeyState,
-    ListKeysRequest, ServiceUserState, UpdateKeyRequest,
+    DisableServiceUserRequest, EnableServiceUserRequest, GetKeyRequest, GetServiceUserRequest, KeyState,
+    ListKeysRequest, ServiceUserState,
 };
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -284,7 +284,7 @@ impl Mutator {
         let call = async move {
             match step {
                 Step::Change(change) => change.make(&mut caller, "", &name).await.map(Some),
-                Step::Scopes => set_scopes(&mut caller, name, !narrowed).await.map(|()| None),
+                Step::Scopes => caller.set_scopes(&name, &SCOPES[usize::from(!narrowed)..]).await.map(|()| None),
             }
         };
         let outcome = self.attempt(flaws, call, Sign::Key(asked, step, narrowed)).await;
@@ -307,13 +307,6 @@ impl Mutator {
             }
         }
     }
-}
-
-async fn set_scopes(caller: &mut Client, name: String, narrow: bool) -> Result<(), Status> {
-    let scopes = SCOPES[usize::from(narrow)..].iter().map(ToString::to_string).collect();
-    let update_mask = Some(prost_types::FieldMask { paths: vec!["scopes".to_owned()] });
-    let key = Some(Key { name, scopes, ..Default::default() });
-    caller.keys.update_key(UpdateKeyRequest { key, update_mask, expected_revision: 0 }).await.map(drop)
 }
 
 /// Whether the database has it.
