@@ -43,6 +43,7 @@ pub fn load(server: &Server, site: &Site, shape: Shape, warm_up: Duration, durat
         server: server.process(),
         caller: site.caller.clone(),
         shape,
+        beside: None,
         keys: site.keys,
         warm_up,
         duration,

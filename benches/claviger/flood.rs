@@ -7,7 +7,7 @@ use sea_orm::DatabaseConnection;
 
 use crate::Outcome;
 use crate::blast::{self, Blast, load};
-use crate::load::{Measurement, Method, Secrets, Shape};
+use crate::load::{Load, Measurement, Method, Secrets, Shape};
 use crate::postgres;
 use crate::report::{Bar, Done, Report, Row};
 use crate::runner::wait_until_quiet;
@@ -39,12 +39,11 @@ const fn paced(secrets: Secrets, rate: u32) -> Shape {
 /// One run of one variant.
 struct Run {
     good: Measurement,
-    flood: Option<Measurement>,
     /// Transactions in the database.
     reads: f64,
 }
 
-/// Measures, the server on one core and both generators on the other.
+/// Measures, the server on one core and the generator on the other.
 pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
     let content = Content::of_keys(1_000);
     let site = Site::on_postgres(world.postgres()?, DATABASE, content).await?;
@@ -73,7 +72,6 @@ pub async fn measure(world: &mut World, report: &mut Report) -> Outcome<()> {
 
 fn rows(rounds: &[Vec<Run>]) -> Vec<Row> {
     let row = |what: &str, unit, value: &dyn Fn(&[Run]) -> f64, bar| {
-        let errors = |run: &Run| run.good.errors + run.flood.as_ref().map_or(0, |flood| flood.errors);
         Some(Row {
             what: what.to_owned(),
             unit,
@@ -81,7 +79,7 @@ fn rows(rounds: &[Vec<Run>]) -> Vec<Row> {
             rounds: rounds.len(),
             bar: Some(bar),
             other_load: None,
-            errors: rounds.iter().flatten().map(errors).sum(),
+            errors: rounds.iter().flatten().map(|run| run.good.errors).sum(),
             by: blast::NAME,
         })
     };
@@ -106,16 +104,14 @@ async fn run(
 ) -> Outcome<Run> {
     // Whoever ran before has waited until all was told.
     let before = transactions(statistics).await?;
-    let start = |shape| Blast::start(&load(server, site, shape, Duration::ZERO, duration), Cores::One);
-    let flood = flood.map(start).transpose()?;
-    let good = start(GOOD)?.finish()?;
-    let flood = flood.map(Blast::finish).transpose()?;
+    let load = Load { beside: flood, ..load(server, site, GOOD, Duration::ZERO, duration) };
+    let good = Blast::start(&load, Cores::One)?.finish()?;
     sleep(STATISTICS_DELAY);
     let reads = (transactions(statistics).await? - before) as f64 / good.seconds;
-    if let Some(error) = flood.as_ref().and_then(|flood| flood.first_error.as_ref()) {
+    if let Some(error) = &good.first_error {
         eprintln!("flood: {error}");
     }
-    Ok(Run { good, flood, reads })
+    Ok(Run { good, reads })
 }
 
 /// Transactions of the service in its database so far. This is asked in another database.

@@ -16,6 +16,9 @@ pub struct Load {
     pub caller: String,
     /// What each call is.
     pub shape: Shape,
+    /// Calls that the same generator makes beside those, of which only the errors are told. Two generators would have to
+    /// share a core, and each would wait for the other's slices of time.
+    pub beside: Option<Shape>,
     /// Keys that the server has.
     pub keys: u64,
     /// Time before the measurement.

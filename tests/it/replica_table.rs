@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use claviger::proto::v1::{self, Verdict};
 use futures_util::future::join_all;
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{Client, Engine, Process, TestApp};
+use crate::harness::{Client, Engine, Process, TestApp, engine::skip};
 use crate::postgres_wire::PostgresWire;
 use crate::rig::{Replicas, database, eventually, select};
 
@@ -235,4 +235,34 @@ async fn the_database_goes_away_while_a_call_waits_and_the_revoke_is_answered() 
     let other = revoke(&mut three.callers[1], &name, seconds(1)).await;
     assert_eq!((other.confirmed.len(), other.unconfirmed.len()), (1, 2), "cut off, and suspended");
     three.signal(2, "-CONT").await;
+}
+
+/// PostgreSQL compiles a statement that it takes for expensive, and a heartbeat cost 40 ms of a core that way: as often as it
+/// ran. A session that has compiled has the compiler in its memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_session_of_the_service_compiles_its_statements() {
+    let Some(three) = Three::start().await else { return };
+    let database = database(&three.replicas.places[1]).await;
+    if select::<bool>(&database, "SELECT pg_jit_available()").await != [true] {
+        return skip("no compiler of statements: this PostgreSQL has no llvmjit");
+    }
+    let beaten = "SELECT count(*) FROM replica WHERE heartbeat_time > clock_timestamp() - interval '1 second'";
+    for _ in 0..3 {
+        eventually(Duration::from_secs(20), "beaten", async || select::<i64>(&database, beaten).await == [3]).await;
+        sleep(Duration::from_secs(1)).await;
+    }
+    let sessions = "SELECT pid FROM pg_stat_activity
+                    WHERE datname = current_database() AND application_name LIKE 'claviger%'";
+    let sessions: Vec<i32> = select(&database, sessions).await;
+    assert!(sessions.len() >= 6, "a listener and a heartbeat of each: {sessions:?}");
+    let compiling: Vec<i32> = sessions.into_iter().filter(|pid| has_compiler(*pid)).collect();
+    assert!(compiling.is_empty(), "{compiling:?}");
+    // And it would be seen.
+    database.execute_unprepared("SET jit_above_cost = 0").await.expect("set");
+    select::<i64>(&database, "SELECT count(*) FROM replica").await;
+    assert!(has_compiler(select::<i32>(&database, "SELECT pg_backend_pid()").await[0]));
+}
+
+fn has_compiler(session: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{session}/maps")).expect("a process of this machine").contains("llvmjit")
 }

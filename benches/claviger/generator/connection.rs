@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use crate::Outcome;
-use crate::load::{Load, Method};
+use crate::load::{Load, Method, Shape};
 
 use super::frames::{
     self, ACK, END_HEADERS, END_STREAM, FIRST_WINDOW, Frame, PAYLOAD, WINDOW, kind, put, put_header, put_window_update,
@@ -57,7 +57,7 @@ struct Call {
 
 impl Connection {
     /// Connects and says hello.
-    pub fn open(load: &Load) -> Outcome<Self> {
+    pub fn open(load: &Load, shape: Shape) -> Outcome<Self> {
         let socket = TcpStream::connect(load.address)?;
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
@@ -65,10 +65,10 @@ impl Connection {
         frames::put_hello(&mut out);
         Ok(Self {
             socket,
-            path: load.shape.method.path(),
+            path: shape.method.path(),
             authority: load.address.to_string(),
             caller: load.caller.clone(),
-            streaming: load.shape.method == Method::VerifyStream,
+            streaming: shape.method == Method::VerifyStream,
             out,
             written: 0,
             inbound: vec![0; READ_BYTES],

@@ -15,7 +15,7 @@ use claviger::proto::v1::{
 };
 
 use crate::Outcome;
-use crate::load::{Load, Method, Secrets};
+use crate::load::{Load, Method, Secrets, Shape};
 use crate::secrets::{Family, Numbers, malformed, secret};
 
 /// Distinct secrets that are asked about at most.
@@ -42,15 +42,15 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Those that `load` asks for.
-    pub fn new(load: &Load) -> Outcome<Self> {
-        let template = template(load.shape.method);
+    /// Those of this shape that `load` asks for.
+    pub fn new(load: &Load, shape: Shape) -> Outcome<Self> {
+        let template = template(shape.method);
         let placeholder = PLACEHOLDER.as_bytes().repeat(CHARACTERS);
         let is_place = |start: &usize| template[*start..].starts_with(&placeholder);
         let places = (0..template.len()).filter(is_place).collect();
-        let (secrets, verdict) = texts(load)?;
+        let (secrets, verdict) = texts(load, shape.secrets)?;
         let numbers = Numbers::from_start(u64::from(load.server) ^ 0xc1a5);
-        Ok(Self { method: load.shape.method, template, places, secrets, numbers, verdict })
+        Ok(Self { method: shape.method, template, places, secrets, numbers, verdict })
     }
 
     /// Bytes of a request with its gRPC prefix.
@@ -190,10 +190,10 @@ pub fn with_prefix(message: &[u8]) -> Vec<u8> {
 }
 
 /// The secrets, one behind the other, and the verdict about them.
-fn texts(load: &Load) -> Outcome<(Vec<u8>, Verdict)> {
+fn texts(load: &Load, secrets: Secrets) -> Outcome<(Vec<u8>, Verdict)> {
     let mut texts = Vec::new();
     let distinct = DISTINCT.min(load.keys);
-    let verdict = match load.shape.secrets {
+    let verdict = match secrets {
         Secrets::Random => {
             // Spread over all keys.
             for number in 0..distinct {

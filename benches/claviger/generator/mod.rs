@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::Outcome;
-use crate::load::{Load, Measurement};
+use crate::load::{Load, Measurement, Shape};
 use crate::machine;
 
 use connection::Connection;
@@ -28,20 +28,26 @@ const NAP: Duration = Duration::from_millis(20);
 pub fn run(load: &Load) -> Outcome<Measurement> {
     let mut generator = Generator::new(load)?;
     generator.run_until(load.warm_up)?;
-    generator.tally.begin();
+    generator.sides.iter_mut().for_each(|side| side.tally.begin());
     let before = Reading::take(load.server)?;
     generator.run_until(load.warm_up + load.duration)?;
     let after = Reading::take(load.server)?;
-    Ok(measurement(load, &generator.tally, &before, &after))
+    Ok(measurement(load, &generator.sides, &before, &after))
 }
 
 struct Generator {
+    /// What is measured, and what is done beside it.
+    sides: Vec<Side>,
+    start: Instant,
+}
+
+/// Calls of one shape.
+struct Side {
     connections: Vec<Connection>,
     messages: Messages,
     tally: Tally,
     in_flight: usize,
     pace: Option<Pace>,
-    start: Instant,
 }
 
 /// Calls at a fixed rate, in turn on every connection.
@@ -52,12 +58,11 @@ struct Pace {
 
 impl Generator {
     fn new(load: &Load) -> Outcome<Self> {
+        let shapes: Vec<Shape> = [load.shape].into_iter().chain(load.beside).collect();
         // First, as it takes a while: a server waits only so long for a new connection to say hello.
-        let messages = Messages::new(load)?;
-        let connections = (0..load.shape.connections).map(|_| Connection::open(load)).collect::<Outcome<_>>()?;
-        let pace = load.shape.rate.map(|rate| Pace { nanoseconds: 1e9 / f64::from(rate), sent: 0 });
-        let in_flight = load.shape.in_flight;
-        Ok(Self { connections, messages, tally: Tally::new(), in_flight, pace, start: Instant::now() })
+        let messages = shapes.iter().map(|shape| Messages::new(load, *shape)).collect::<Outcome<Vec<_>>>()?;
+        let sides = shapes.iter().zip(messages).map(|(shape, messages)| Side::new(load, *shape, messages));
+        Ok(Self { sides: sides.collect::<Outcome<_>>()?, start: Instant::now() })
     }
 
     fn run_until(&mut self, end: Duration) -> Outcome<()> {
@@ -66,18 +71,41 @@ impl Generator {
             if now >= end {
                 return Ok(());
             }
-            self.send(nanoseconds(now));
-            for connection in &mut self.connections {
-                connection.flush()?;
+            for side in &mut self.sides {
+                side.send(nanoseconds(now));
+                side.flush()?;
             }
-            let ready = self.wait(end - now)?;
-            let start = self.start;
-            for (connection, ready) in self.connections.iter_mut().zip(ready) {
-                if ready {
-                    connection.receive(&self.messages, &mut self.tally, || nanoseconds(start.elapsed()))?;
-                }
+            let mut ready = self.wait(end - now)?.into_iter();
+            for side in &mut self.sides {
+                side.receive(&mut ready, self.start)?;
             }
         }
+    }
+
+    /// Waits until an answer comes, or a call is due; answers which connections have something, side by side.
+    fn wait(&self, rest: Duration) -> Outcome<Vec<bool>> {
+        let now = nanoseconds(self.start.elapsed());
+        let until_due = |pace: &Pace| Duration::from_nanos(pace.due().saturating_sub(now));
+        let due = self.sides.iter().filter_map(|side| side.pace.as_ref().map(until_due)).min();
+        let longest = due.unwrap_or(NAP).min(NAP).min(rest);
+        let wanted = |connection: &Connection| {
+            if connection.is_blocked() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }
+        };
+        let connections = self.sides.iter().flat_map(|side| &side.connections);
+        let mut sockets: Vec<_> = connections.map(|each| PollFd::new(each.socket(), wanted(each))).collect();
+        match poll(&mut sockets, Some(&Timespec::try_from(longest)?)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(sockets.iter().map(|socket| !socket.revents().difference(PollFlags::OUT).is_empty()).collect())
+    }
+}
+
+impl Side {
+    fn new(load: &Load, shape: Shape, messages: Messages) -> Outcome<Self> {
+        let connections = (0..shape.connections).map(|_| Connection::open(load, shape)).collect::<Outcome<_>>()?;
+        let pace = shape.rate.map(|rate| Pace { nanoseconds: 1e9 / f64::from(rate), sent: 0 });
+        Ok(Self { connections, messages, tally: Tally::new(), in_flight: shape.in_flight, pace })
     }
 
     fn send(&mut self, now: u64) {
@@ -99,23 +127,18 @@ impl Generator {
         }
     }
 
-    /// Waits until an answer comes, or a call is due; answers which connections have something.
-    fn wait(&self, rest: Duration) -> Outcome<Vec<bool>> {
-        let mut longest = NAP.min(rest);
-        if let Some(pace) = &self.pace {
-            let now = nanoseconds(self.start.elapsed());
-            longest = longest.min(Duration::from_nanos(pace.due().saturating_sub(now)));
+    fn flush(&mut self) -> Outcome<()> {
+        self.connections.iter_mut().try_for_each(Connection::flush)
+    }
+
+    /// Takes the next of `ready` for each of its connections.
+    fn receive(&mut self, ready: &mut impl Iterator<Item = bool>, start: Instant) -> Outcome<()> {
+        for (connection, ready) in self.connections.iter_mut().zip(ready) {
+            if ready {
+                connection.receive(&self.messages, &mut self.tally, || nanoseconds(start.elapsed()))?;
+            }
         }
-        let wanted = |connection: &Connection| {
-            if connection.is_blocked() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }
-        };
-        let mut sockets: Vec<_> =
-            self.connections.iter().map(|each| PollFd::new(each.socket(), wanted(each))).collect();
-        match poll(&mut sockets, Some(&Timespec::try_from(longest)?)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(sockets.iter().map(|socket| !socket.revents().difference(PollFlags::OUT).is_empty()).collect())
+        Ok(())
     }
 }
 
@@ -144,15 +167,16 @@ impl Reading {
     }
 }
 
-fn measurement(load: &Load, tally: &Tally, before: &Reading, after: &Reading) -> Measurement {
+fn measurement(load: &Load, sides: &[Side], before: &Reading, after: &Reading) -> Measurement {
+    let tally = &sides[0].tally;
     let calls = tally.latencies.count();
     let (server_cpu, generator_cpu) = (after.server - before.server, after.generator - before.generator);
     Measurement {
         seconds: (after.time - before.time).as_secs_f64(),
         calls,
         verifies: calls * load.shape.method.questions(),
-        errors: tally.errors,
-        first_error: tally.first_error.clone(),
+        errors: sides.iter().map(|side| side.tally.errors).sum(),
+        first_error: sides.iter().find_map(|side| side.tally.first_error.clone()),
         answer_bytes: tally.answer_bytes as f64 / calls.max(1) as f64,
         p50: tally.latencies.quantile(0.50),
         p99: tally.latencies.quantile(0.99),
