@@ -39,6 +39,9 @@ pub struct Connection {
     received: u32,
     next_stream: u32,
     calls: Vec<Call>,
+    /// Where answers were, to be used again: one for each of all the calls would touch 24 MB with batches, memory that a virtual
+    /// machine may not even have yet.
+    spare: Vec<Vec<u8>>,
     /// When the messages were due that the stream hasn't answered.
     due: VecDeque<u64>,
     stream_bytes: Vec<u8>,
@@ -79,6 +82,7 @@ impl Connection {
             received: 0,
             next_stream: 1,
             calls: (0..PLACES).map(|_| Call::default()).collect(),
+            spare: Vec::new(),
             due: VecDeque::new(),
             stream_bytes: Vec::new(),
             in_flight: 0,
@@ -125,7 +129,7 @@ impl Connection {
         } else {
             let call = &mut self.calls[place];
             (call.stream, call.due, call.status_ok) = (stream, due, false);
-            call.answer.clear();
+            call.answer = self.spare.pop().unwrap_or_default();
         }
         true
     }
@@ -232,15 +236,14 @@ impl Connection {
             return Ok(());
         }
         let (due, status_ok) = (call.due, call.status_ok && headers::say_ok(frame.payload));
-        let answer = std::mem::take(&mut call.answer);
+        let mut answer = std::mem::take(&mut call.answer);
         call.stream = 0;
         if !status_ok {
             tally.explain(|| format!("an answer of {} bytes, trailers {:02x?}", answer.len(), start_of(frame.payload)));
         }
         self.answered(&answer, status_ok, due, messages, tally, now);
-        if let Some(call) = self.calls.get_mut((frame.stream / 2) as usize % PLACES) {
-            call.answer = answer;
-        }
+        answer.clear();
+        self.spare.push(answer);
         Ok(())
     }
 
