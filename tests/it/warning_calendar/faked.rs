@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
-use claviger::domain::Time;
+use claviger::domain::{Time, limits};
 use claviger::proto::v1::NotificationKind;
 use tokio::time::{Instant, sleep};
 
@@ -24,8 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Two periods of the watchdog and the look after them.
 const SILENCE: Duration = Duration::from_secs(200);
 const READ_EVERY: TimeDelta = TimeDelta::days(40);
-/// The bell's period.
-const PERIOD: TimeDelta = TimeDelta::minutes(1);
 
 /// A walk: where it begins, how long it is, and the tenants' calendars.
 struct Walk {
@@ -124,7 +122,7 @@ impl Gauge {
     /// Sets the clock and waits for a run that begins at `time` or later, and for one more ring. The first run that ends
     /// after a jump may have begun before it; the next one can't have.
     async fn ring(&self, clock: &FakedTime, time: Time) {
-        for time in [time, time + PERIOD] {
+        for time in [time, time + limits::WARNING_PERIOD] {
             clock.set(time);
             self.wait_for(time).await;
         }
@@ -172,7 +170,7 @@ async fn walk(ground: &Ground, walk: &Walk, name: &str) {
     }
     assert_eq!(deeds.next(), None, "all is done");
     // Ends are recorded in the half minute.
-    gauge.ring(clock, walk.to() + PERIOD * 2).await;
+    gauge.ring(clock, walk.to() + limits::WARNING_PERIOD * 2).await;
     sleep(Duration::from_secs(2)).await;
     world.read_notifications().await;
     world.letters = sink.mails().iter().map(Letter::read).collect();
