@@ -68,14 +68,13 @@ pub async fn first_start(
     }
     let name = |text| DisplayName::parse(text).map_err(AuthorityError::Defect);
     let (called, policy) = (name("Claviger itself")?, TenantPolicy::default());
-    write.insert_tenant(&Tenant::create(system.clone(), called, Calendar::DEFAULT, policy, now)).await?;
+    write.insert_tenant(&Tenant::create(system, called, Calendar::DEFAULT, policy, now)).await?;
     let root = ServiceUser::create(ServiceUserName::root(), name("Root keys")?, Description::default(), now);
     write.insert_service_user(&root).await?;
     write.register_pepper(pepper, now).await?;
-    let mut created = root_key::insert(&write, pepper, secret, now).await?;
+    let (mut created, told) = root_key::insert(&write, pepper, secret, now).await?;
     keep(&created.secret).map_err(AuthorityError::Defect)?;
-    let event = own_event(event_id(now, random::bytes()?), system, created.key.name.to_string(), now);
-    created.key.revision = write.commit(event).await?;
+    created.key.revision = write.commit_told(told).await?;
     Ok(FirstStart::Won(Box::new(created)))
 }
 

@@ -1,7 +1,8 @@
 //! Use cases of keys; rotation has a file of its own.
 
 use crate::domain::{
-    Refusal, Revision,
+    Refusal, Revision, Time,
+    audit::AuditEvent,
     ids::{KeyGroupName, KeyId, KeyName, ServiceUserName},
     key::{Key, KeyEdit, NewKey, Transition},
     page::{Page, Paged},
@@ -11,7 +12,7 @@ use crate::domain::{
     text::RevokeReason,
 };
 use crate::random;
-use crate::store::{KeyFilter, Room, Write};
+use crate::store::{KeyFilter, Room, Told, Write};
 
 use super::{
     Authority, AuthorityError, Changed,
@@ -76,36 +77,38 @@ impl Authority {
         }
         room.policy.allow_new(&created.key)?;
         require_group_of(&write, &created.key).await?;
-        self.insert_key(&write, &created, &room, false, call.now).await?;
+        let event = call.event(&created.key.name.owner.tenant, created.key.name.to_string());
+        let told = self.insert_key(&write, &created, &room, false, event, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
             write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;
         }
-        let event = call.event(&created.key.name.owner.tenant, created.key.name.to_string());
-        created.key.revision = write.commit(event).await?;
+        created.key.revision = write.commit_told(told).await?;
         Ok(Changed::at(created.key.revision, created))
     }
 
-    /// Puts a new key into a free slot: the write order makes the count exact, the schema makes it certain. The secret of a
-    /// retrievable key is kept with it, sealed.
+    /// Puts a new key into a free slot, and the event of the change beside it: the write order makes the count exact, the
+    /// schema makes it certain. The secret of a retrievable key is kept with it, sealed.
     pub(super) async fn insert_key(
         &self,
         write: &Write,
         created: &Created,
         room: &Room,
         rotating: bool,
-        now: crate::domain::Time,
-    ) -> Result<(), AuthorityError> {
+        event: AuditEvent,
+        now: Time,
+    ) -> Result<Told, AuthorityError> {
         let owner = &created.key.name.owner;
         let Some(slot) = write.free_slot(owner, room, now).await? else {
             return Err(Refusal::KeyLimit { owner: owner.clone(), rotating }.into());
         };
         let pepper = self.shared.peppers.current();
-        write.insert_key(&created.key, slot, &pepper.digest(created.secret.presented()), pepper.id()).await?;
+        let digest = pepper.digest(created.secret.presented());
+        let told = write.insert_key(&created.key, slot, &digest, pepper.id(), event).await?;
         if created.key.retrievable {
             write.insert_sealed_secret(&created.key.name, &self.seal(created)?).await?;
         }
-        Ok(())
+        Ok(told)
     }
 
     /// Reads a key. Needs `keys.read` of the tenant, or `keys.self` for an own key.

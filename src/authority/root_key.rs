@@ -13,7 +13,7 @@ use crate::domain::{
     text::{Description, DisplayName, RevokeReason},
 };
 use crate::random;
-use crate::store::{Store, Write};
+use crate::store::{Store, Told, Write};
 
 use super::{
     AuthorityError,
@@ -34,26 +34,26 @@ pub async fn add(store: &Store, pepper: &Pepper, now: Time) -> Result<Created, A
     if write.free_slot(&root, &room, now).await?.is_none() {
         revoke_oldest(&write, &root, now).await?;
     }
-    let mut created = insert(&write, pepper, generate()?, now).await?;
-    let event = own_event(event_id(now, random::bytes()?), TenantId::system(), created.key.name.to_string(), now);
-    created.key.revision = write.commit(event).await?;
+    let (mut created, told) = insert(&write, pepper, generate()?, now).await?;
+    created.key.revision = write.commit_told(told).await?;
     Ok(created)
 }
 
-/// Inserts the root key of this secret, in the caller's transaction.
+/// Inserts the root key of this secret and the event of it, in the caller's transaction.
 pub(super) async fn insert(
     write: &Write,
     pepper: &Pepper,
     secret: Secret,
     now: Time,
-) -> Result<Created, AuthorityError> {
+) -> Result<(Created, Told), AuthorityError> {
     let owner = ServiceUserName::root();
     let name = KeyName { owner: owner.clone(), id: secret.key_id() };
     let key = Key::create(name, new_root_key()?, None, now)?;
     let room = room(write, &owner).await?;
     let slot = write.free_slot(&owner, &room, now).await?.ok_or(Refusal::KeyLimit { owner, rotating: false })?;
-    write.insert_key(&key, slot, &pepper.digest(secret.presented()), pepper.id()).await?;
-    Ok(Created { key, secret })
+    let event = own_event(event_id(now, random::bytes()?), TenantId::system(), key.name.to_string(), now);
+    let told = write.insert_key(&key, slot, &pepper.digest(secret.presented()), pepper.id(), event).await?;
+    Ok((Created { key, secret }, told))
 }
 
 async fn revoke_oldest(write: &Write, root: &ServiceUserName, now: Time) -> Result<(), AuthorityError> {

@@ -79,12 +79,13 @@ impl Authority {
         let mut created = Created { key: successor, secret };
         let room = room(&write, &name.owner).await?;
         room.policy.allow_successor(&created.key)?;
-        self.insert_key(&write, &created, &room, true, call.now).await?;
+        let event = call.event(&name.owner.tenant, name.to_string());
+        let told = self.insert_key(&write, &created, &room, true, event, call.now).await?;
         if let Some(request) = &replay {
             let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
             write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;
         }
-        let revision = write.commit(call.event(&name.owner.tenant, name.to_string())).await?;
+        let revision = write.commit_told(told).await?;
         predecessor.revision = revision;
         created.key.revision = revision;
         Ok(Changed::at(revision, RotatedKey { created, predecessor }))

@@ -1,6 +1,9 @@
 //! Audit events: written with the change they tell of, or as counted refusals; read newest first.
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    sea_query::InsertStatement,
+};
 use uuid::Uuid;
 
 use crate::domain::{
@@ -50,10 +53,14 @@ impl Bookkeeping {
 
 pub(super) async fn insert(database: &impl ConnectionTrait, events: &[AuditEvent]) -> Result<(), StoreError> {
     for some in events.chunks(limits::ROWS_PER_STATEMENT) {
-        let rows = Entity::insert_many(some.iter().map(columns));
-        within(rows.exec_without_returning(database)).await?;
+        within(database.execute(&statement(some))).await?;
     }
     Ok(())
+}
+
+/// Writes these, of which there is at least one.
+pub(super) fn statement(events: &[AuditEvent]) -> InsertStatement {
+    Entity::insert_many(events.iter().map(columns)).into_query()
 }
 
 fn columns(event: &AuditEvent) -> ActiveModel {

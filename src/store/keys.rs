@@ -6,12 +6,13 @@
 
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
     sea_query::{CaseStatement, Expr},
 };
 
 use crate::domain::{
     Time,
+    audit::AuditEvent,
     ids::{KeyGroupId, KeyId, KeyName, KeyParent},
     key::Key,
     limits,
@@ -20,7 +21,7 @@ use crate::domain::{
 };
 
 use super::{
-    Slot, Store, StoreError, Write,
+    Slot, Store, StoreError, Told, Write,
     entity::api_key::{ActiveModel, Column, Entity, Model},
     error::within,
     key_row::{DISABLED, ENABLED, EXPIRED, REVOKED, columns},
@@ -115,14 +116,16 @@ impl Write {
         undeleted(&self.transaction, ids).await
     }
 
-    /// Stores a new live key in a slot that [`free_slot`](Self::free_slot) found in this very change.
+    /// Stores a new live key in a slot that [`free_slot`](Self::free_slot) found in this very change, and the event of the
+    /// change.
     pub async fn insert_key(
         &self,
         key: &Key,
         slot: Slot,
         digest: &SecretDigest,
         pepper: &PepperId,
-    ) -> Result<(), StoreError> {
+        event: AuditEvent,
+    ) -> Result<Told, StoreError> {
         let row = ActiveModel {
             id: Set(key.name.id.to_string()),
             tenant_id: Set(key.name.owner.tenant.to_string()),
@@ -132,7 +135,7 @@ impl Write {
             pepper_id: Set(pepper.as_str().to_owned()),
             ..columns(key, self.revision())?
         };
-        within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
+        self.insert_and_tell(Entity::insert(row).into_query(), event).await
     }
 
     /// Stores every field of a key that exists; never what is stored of its secret, nor its last use. A key that is

@@ -72,7 +72,7 @@ pub use subscribers::SubscriberPage;
 pub use target::{PostgresSettings, Target};
 pub use warned_keys::{Due, Ends, WarnedCursor, WarnedKey, WarnedPage};
 pub use warned_tenants::DueTenant;
-pub use write::{Bookkeeping, Write};
+pub use write::{Bookkeeping, Told, Write};
 
 use failover::FailoverWatch;
 use queue::Queue;

@@ -1,10 +1,12 @@
 //! One change, or one piece of bookkeeping: a turn in the queue and a transaction. Dropped without commit, it is undone.
 
+use std::slice;
 use std::sync::Arc;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait,
+    TransactionOptions, TransactionTrait, Values,
+    sea_query::{CommonTableExpression, InsertStatement, WithClause},
 };
 
 use tokio::time::{Instant, timeout};
@@ -24,6 +26,9 @@ pub struct Write {
     _turn: Turn,
     signal: Arc<Signal>,
 }
+
+/// The event of a change is written: the change may be committed.
+pub struct Told(());
 
 /// A transaction that changes no resource, and so takes no revision. Undone when dropped.
 pub struct Bookkeeping {
@@ -92,9 +97,27 @@ impl Write {
     /// middle: the change may have happened.
     pub async fn commit(self, event: AuditEvent) -> Result<Revision, StoreError> {
         self.note(vec![event]).await?;
+        self.commit_told(Told(())).await
+    }
+
+    /// As [`commit`](Self::commit), when the event is written already.
+    pub async fn commit_told(self, _: Told) -> Result<Revision, StoreError> {
         commit(self.transaction).await?;
         self.signal.poke();
         Ok(self.revision)
+    }
+
+    /// Inserts a row together with the event of this change: all other writers wait for each question, and this is one
+    /// instead of two.
+    pub(super) async fn insert_and_tell(
+        &self,
+        row: InsertStatement,
+        mut event: AuditEvent,
+    ) -> Result<Told, StoreError> {
+        event.revision = self.revision;
+        let told = audit::statement(slice::from_ref(&event));
+        within(self.transaction.execute_raw(both(self.transaction.get_database_backend(), row, told))).await?;
+        Ok(Told(()))
     }
 }
 
@@ -103,6 +126,17 @@ impl Bookkeeping {
     pub async fn commit(self) -> Result<(), StoreError> {
         commit(self.transaction).await
     }
+}
+
+/// One statement on PostgreSQL. On SQLite, which has none that inserts into two tables, two in one text.
+fn both(backend: DbBackend, first: InsertStatement, second: InsertStatement) -> Statement {
+    if backend == DbBackend::Postgres {
+        let first = CommonTableExpression::new().query(first).table_name("first").to_owned();
+        return backend.build(&second.with(WithClause::new().cte(first).to_owned()));
+    }
+    let [first, second] = [first, second].map(|insert| backend.build(&insert));
+    let values = [first.values, second.values].into_iter().flatten().flat_map(|Values(values)| values);
+    Statement::from_sql_and_values(backend, format!("{}; {}", first.sql, second.sql), values)
 }
 
 /// On SQLite the write lock is taken at once: whoever reads first and writes later may be refused then.

@@ -82,9 +82,8 @@ impl Database {
         let write = self.store.write().await?;
         let room = write.room(&key.name.owner).await?.expect("its owner");
         let Some(slot) = write.free_slot(&key.name.owner, &room, key.create_time).await? else { return Ok(false) };
-        write.insert_key(key, slot, &digest(key.name.id), pepper().id()).await?;
-        let event = event(&write);
-        write.commit(event).await.map(|_| true)
+        let told = write.insert_key(key, slot, &digest(key.name.id), pepper().id(), event(&write)).await?;
+        write.commit_told(told).await.map(|_| true)
     }
 
     pub(super) async fn update(&self, key: &Key) {
