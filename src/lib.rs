@@ -28,8 +28,8 @@
 //!
 //! 1. **Ten.** A service user never has more than ten live keys. [`store::Store::write`] bumps the one revision row first,
 //!    so writers are in line and counting is exact; and each live key occupies one of ten slots that the schema makes unique.
-//! 2. **Whole or not at all.** A change, its audit event and its revision are one transaction, and a change runs to its end
-//!    even when its caller has gone.
+//! 2. **Whole or not at all.** A change, its audit event and its revision are one transaction, which several creates may
+//!    share, and a change runs to its end even when its caller has gone.
 //! 3. **No holes.** Revision order is commit order; the mirror's revision is only what it has seen up to; a row replaces
 //!    another only when it is newer.
 //! 4. **No guess.** UNKNOWN is said only after a look at the store that started after the question. What can't be known is
@@ -50,9 +50,11 @@
 //! same verdict as any, a certificate by the name in it that is mapped to a service user ([`verify::identities`]), and asks
 //! for the right. [`grpc::convert::keys::create`] parses every field or names every wrong one.
 //! [`authority::Authority::create_key`] checks that nothing is handed out which the caller hasn't got, makes id and secret,
-//! and starts the change in a task of its own: [`store::Store::write`] (turn, transaction, revision), the owner must exist,
-//! [`store::Write::free_slot`] or KEY_LIMIT_REACHED, insert, audit event, commit. Then the change waits until this
-//! replica's mirror has it, and answers with the secret, once.
+//! and joins the line of creates (`authority::line`). One leader fetches a turn for all that wait, in a task of its own:
+//! [`store::Store::write`] (turn, transaction, revision). In it (`authority::creations`) the store says at once of all of
+//! them whether the callers are what they were and the owners are there; each gets a [`store::Write::free_slot`] or
+//! KEY_LIMIT_REACHED; all that are left are inserted with their audit events by one statement, each under a revision of its
+//! own, and committed. Then each call waits until this replica's mirror has its key, and answers with the secret, once.
 //!
 //! ## Walk: Verify
 //!

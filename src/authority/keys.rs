@@ -1,10 +1,10 @@
 //! Use cases of keys; rotation has a file of its own.
 
 use crate::domain::{
-    Refusal, Revision, Time,
-    audit::AuditEvent,
+    Refusal, Revision,
     ids::{KeyGroupName, KeyId, KeyName, ServiceUserName},
     key::{Key, KeyEdit, NewKey, Transition},
+    limits,
     page::{Page, Paged},
     refusal::{Resource, require_revision},
     rights::Right,
@@ -12,13 +12,14 @@ use crate::domain::{
     text::RevokeReason,
 };
 use crate::random;
-use crate::store::{KeyFilter, Room, Told, Write};
+use crate::store::{KeyFilter, Room, Write};
 
 use super::{
     Authority, AuthorityError, Changed,
     call::Call,
+    creations::Creation,
     key_groups::{require_group_of, require_listed_group},
-    replays::{ReplayRequest, replay_of},
+    replays::ReplayRequest,
     service_users::require_tenant,
     tenants,
 };
@@ -55,60 +56,10 @@ impl Authority {
         let name = KeyName { owner, id };
         let key = Key::create(name, new, Some(call.caller.credential.actor()), call.now)?;
         call.caller.require_no_wider(&key)?;
-        let created = Created { key, secret };
-        let (authority, owner) = (self.clone(), created.key.name.owner.clone());
-        let insert =
-            move |write, call, room| async move { authority.insert_created(write, call, room, created, replay).await };
-        self.change_in_room(call, &owner, insert).await
-    }
-
-    async fn insert_created(
-        &self,
-        write: Write,
-        call: Call,
-        room: Room,
-        mut created: Created,
-        replay: Option<ReplayRequest>,
-    ) -> Result<Changed<Created>, AuthorityError> {
-        let owner = &created.key.name.owner;
-        if let Some(replayed) = self.replay(&write, &call, replay.as_ref()).await? {
-            let key = load(&write, &owner.key(replayed.key_id())).await?;
-            return Ok(Changed::at(key.revision, Created { key, secret: replayed }));
-        }
-        room.policy.allow_new(&created.key)?;
-        require_group_of(&write, &created.key).await?;
-        let event = call.event(&created.key.name.owner.tenant, created.key.name.to_string());
-        let told = self.insert_key(&write, &created, &room, false, event, call.now).await?;
-        if let Some(request) = &replay {
-            let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
-            write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;
-        }
-        created.key.revision = write.commit_told(told).await?;
-        Ok(Changed::at(created.key.revision, created))
-    }
-
-    /// Puts a new key into a free slot, and the event of the change beside it: the write order makes the count exact, the
-    /// schema makes it certain. The secret of a retrievable key is kept with it, sealed.
-    pub(super) async fn insert_key(
-        &self,
-        write: &Write,
-        created: &Created,
-        room: &Room,
-        rotating: bool,
-        event: AuditEvent,
-        now: Time,
-    ) -> Result<Told, AuthorityError> {
-        let owner = &created.key.name.owner;
-        let Some(slot) = write.free_slot(owner, room, now).await? else {
-            return Err(Refusal::KeyLimit { owner: owner.clone(), rotating }.into());
-        };
-        let pepper = self.shared.peppers.current();
-        let digest = pepper.digest(created.secret.presented());
-        let told = write.insert_key(&created.key, slot, &digest, pepper.id(), event).await?;
-        if created.key.retrievable {
-            write.insert_sealed_secret(&created.key.name, &self.seal(created)?).await?;
-        }
-        Ok(told)
+        let creation = Creation::new(call, Created { key, secret }, replay);
+        let created = self.create_in_line(creation).await?;
+        self.store().followed(created.key.revision, limits::OWN_MIRROR_WAIT).await;
+        Ok(created)
     }
 
     /// Reads a key. Needs `keys.read` of the tenant, or `keys.self` for an own key.

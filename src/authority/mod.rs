@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod call;
+mod creations;
 pub mod denials;
 pub mod expiry;
 pub mod first_start;
@@ -13,6 +14,8 @@ pub mod forks;
 pub mod housekeeping;
 pub mod key_groups;
 pub mod keys;
+mod line;
+mod new_keys;
 pub mod notifications;
 pub mod reach;
 pub mod replays;
@@ -34,7 +37,6 @@ use crate::clock::Clock;
 use crate::domain::{
     Refusal, Revision,
     caller::Caller,
-    ids::ServiceUserName,
     kek::{KekId, Keks},
     limits,
     page::PageTokens,
@@ -42,7 +44,7 @@ use crate::domain::{
     replica::ReplicaId,
 };
 use crate::random::NoRandomness;
-use crate::store::{Grants, Room, Store, StoreError, Write};
+use crate::store::{Grants, Store, StoreError, Write};
 
 use call::Call;
 use denials::Denials;
@@ -64,6 +66,7 @@ struct Shared {
     denials: Denials,
     page_tokens: PageTokens,
     replay_seal: ReplaySeal,
+    creations: creations::Line,
 }
 
 /// Why a use case didn't do it.
@@ -103,8 +106,9 @@ impl Authority {
     ) -> Self {
         let page_tokens = PageTokens::new(&peppers);
         let replay_seal = ReplaySeal::new(&peppers);
-        let denials = Denials::default();
-        let shared = Shared { store, peppers, keks, clock, changes, replica, denials, page_tokens, replay_seal };
+        let (denials, creations) = (Denials::default(), creations::Line::new(limits::CREATES_PER_TURN));
+        let shared =
+            Shared { store, peppers, keks, clock, changes, replica, denials, page_tokens, replay_seal, creations };
         Self { shared: Arc::new(shared) }
     }
 
@@ -138,29 +142,6 @@ impl Authority {
         let write = self.store().write().await?;
         require_unchanged(&write, &call).await?;
         self.finish(change(write, call)).await
-    }
-
-    /// As [`change`](Self::change), for a change that begins with the room that a service user has for keys.
-    async fn change_in_room<T, F>(
-        &self,
-        call: Call,
-        owner: &ServiceUserName,
-        change: impl FnOnce(Write, Call, Room) -> F,
-    ) -> Result<T, AuthorityError>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<Changed<T>, AuthorityError>> + Send + 'static,
-    {
-        let write = self.store().write().await?;
-        let room = match write.room_for(owner, &call.caller.credential, call.now).await? {
-            Some((room, found)) if grants_the_same(&found, &call.caller) => room,
-            // One by one, to say which of the two isn't there.
-            _ => {
-                require_unchanged(&write, &call).await?;
-                keys::room(&write, owner).await?
-            }
-        };
-        self.finish(change(write, call, room)).await
     }
 
     /// Runs a change that has its turn to its end, whatever becomes of who waits for it, and brings it into this replica's

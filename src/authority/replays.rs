@@ -65,7 +65,19 @@ impl Authority {
         request: Option<&ReplayRequest>,
     ) -> Result<Option<Secret>, AuthorityError> {
         let Some(request) = request else { return Ok(None) };
-        let found = write.replay(&call.caller.credential.to_string(), &request.id.to_string()).await?;
+        let known = write.replays(&[stored_name(call, request)]).await?;
+        self.replayed(call, request, &known)
+    }
+
+    /// The same, when it is known what these requests were answered.
+    pub(super) fn replayed(
+        &self,
+        call: &Call,
+        request: &ReplayRequest,
+        known: &[Replay],
+    ) -> Result<Option<Secret>, AuthorityError> {
+        let (caller, id) = stored_name(call, request);
+        let found = known.iter().find(|replay| replay.caller == caller && replay.request_id == id);
         let Some(replay) = found.filter(|replay| replay.expire_time > call.now) else { return Ok(None) };
         if replay.fingerprint != request.fingerprint {
             return Err(Refusal::RequestIdReused.into());
@@ -76,11 +88,17 @@ impl Authority {
     }
 }
 
+/// What a request is stored by: its caller and the id that the caller gave it.
+pub(super) fn stored_name(call: &Call, request: &ReplayRequest) -> (String, String) {
+    (call.caller.credential.to_string(), request.id.to_string())
+}
+
 /// The row that answers this request again.
 pub(super) fn replay_of(call: &Call, request: &ReplayRequest, sealed: Vec<u8>) -> Replay {
+    let (caller, request_id) = stored_name(call, request);
     Replay {
-        caller: call.caller.credential.to_string(),
-        request_id: request.id.to_string(),
+        caller,
+        request_id,
         fingerprint: request.fingerprint,
         sealed,
         expire_time: call.now + limits::REPLAY_WINDOW,

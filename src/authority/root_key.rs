@@ -1,7 +1,7 @@
 //! Root keys: keys of `tenants/system/serviceUsers/root` that carry `claviger:admin`.
 
 use crate::domain::{
-    Refusal, Time,
+    Time,
     attributes::Attributes,
     audit::event_id,
     ids::{KeyId, KeyName, ServiceUserName, TenantId},
@@ -13,12 +13,13 @@ use crate::domain::{
     text::{Description, DisplayName, RevokeReason},
 };
 use crate::random;
-use crate::store::{Store, Told, Write};
+use crate::store::{NewKeyRow, Store, Told, Write};
 
 use super::{
     AuthorityError,
     call::own_event,
     keys::{Created, room},
+    new_keys::take_slot,
 };
 
 /// Makes the secret of a root key.
@@ -30,8 +31,9 @@ pub fn generate() -> Result<Secret, AuthorityError> {
 pub async fn add(store: &Store, pepper: &Pepper, now: Time) -> Result<Created, AuthorityError> {
     let root = ServiceUserName::root();
     let write = store.write().await?;
-    let room = room(&write, &root).await?;
-    if write.free_slot(&root, &room, now).await?.is_none() {
+    // A room of its own: the slot is only looked for here.
+    let mut room = room(&write, &root).await?;
+    if write.free_slot(&root, &mut room, now).await?.is_none() {
         revoke_oldest(&write, &root, now).await?;
     }
     let (mut created, told) = insert(&write, pepper, generate()?, now).await?;
@@ -49,10 +51,12 @@ pub(super) async fn insert(
     let owner = ServiceUserName::root();
     let name = KeyName { owner: owner.clone(), id: secret.key_id() };
     let key = Key::create(name, new_root_key()?, None, now)?;
-    let room = room(write, &owner).await?;
-    let slot = write.free_slot(&owner, &room, now).await?.ok_or(Refusal::KeyLimit { owner, rotating: false })?;
+    let mut room = room(write, &owner).await?;
+    let slot = take_slot(write, &owner, &mut room, false, now).await?;
     let event = own_event(event_id(now, random::bytes()?), TenantId::system(), key.name.to_string(), now);
-    let told = write.insert_key(&key, slot, &pepper.digest(secret.presented()), pepper.id(), event).await?;
+    let digest = pepper.digest(secret.presented());
+    let row = NewKeyRow { key: key.clone(), slot, digest, pepper: pepper.id().clone(), event };
+    let told = write.insert_keys(vec![row]).await?;
     Ok((Created { key, secret }, told))
 }
 

@@ -17,7 +17,8 @@ use super::{
     Authority, AuthorityError, Changed,
     call::Call,
     keys::{Created, load, room},
-    replays::{ReplayRequest, replay_of},
+    new_keys::{self, NewKeyRows, take_slot},
+    replays::ReplayRequest,
 };
 
 /// What a caller asks of a rotation.
@@ -77,14 +78,13 @@ impl Authority {
         write.settle_warnings([&name], call.now).await?;
         write.notify(&[Notification::rotated(&predecessor, secret.key_id(), call.now)]).await?;
         let mut created = Created { key: successor, secret };
-        let room = room(&write, &name.owner).await?;
-        room.policy.allow_successor(&created.key)?;
+        let mut room = room(&write, &name.owner).await?;
+        room.policy()?.allow_successor(&created.key)?;
+        let slot = take_slot(&write, &name.owner, &mut room, true, call.now).await?;
         let event = call.event(&name.owner.tenant, name.to_string());
-        let told = self.insert_key(&write, &created, &room, true, event, call.now).await?;
-        if let Some(request) = &replay {
-            let sealed = self.shared.replay_seal.seal(&call, request, &created.secret)?;
-            write.insert_replay(&replay_of(&call, request, sealed), call.now).await?;
-        }
+        let kept = self.keep(&call, &created, replay.as_ref())?;
+        let rows = NewKeyRows { key: self.row_of(&created, slot, event), kept };
+        let told = new_keys::insert(&write, vec![rows], call.now).await?;
         let revision = write.commit_told(told).await?;
         predecessor.revision = revision;
         created.key.revision = revision;

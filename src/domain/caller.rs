@@ -17,7 +17,7 @@ use super::{
 };
 
 /// What a caller has shown, here and now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// A key that verified.
     Key(KeyName),

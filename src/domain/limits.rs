@@ -149,8 +149,14 @@ pub const DRAIN: Duration = Duration::from_secs(10);
 /// How long the end waits for the last export of spans, and for that of metrics.
 pub const LAST_EXPORT: Duration = Duration::from_secs(2);
 
-/// Changes waiting for their turn in this process; one more is OVERLOADED.
+/// Changes waiting for their turn in this process, and as many creates, which have a line of their own; one more is
+/// OVERLOADED.
 pub const WAITING_WRITERS: usize = 2_048;
+/// Creates that have one turn together.
+pub const CREATES_PER_TURN: usize = 32;
+/// Statements that a connection keeps prepared. Those of a turn of creates have a text for each number of them, for which
+/// PostgreSQL was seen to need 12 MB a writer's connection.
+pub const PREPARED_STATEMENTS: usize = 256;
 /// Changes of this process inside PostgreSQL at once, unless a setting says; they queue there for the revision row.
 pub const POSTGRES_WRITERS: u32 = 4;
 /// Connections for reading, on either engine, unless a setting says.

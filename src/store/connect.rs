@@ -47,7 +47,9 @@ pub(super) async fn open(target: &Target, application_name: &str) -> Result<Pool
             Ok(Pools { writers, readers, feed, replicas: None, concurrent_writers: 1, failover })
         }
         Target::Postgres(settings) => {
-            let options = postgres_url::options(settings)?.application_name(application_name);
+            let options = postgres_url::options(settings)?
+                .application_name(application_name)
+                .statement_cache_capacity(limits::PREPARED_STATEMENTS);
             probe::check(&options).await?;
             let failover = FailoverWatch::default();
             let writers = postgres_pool(&options, settings, settings.writers, &failover).await?;
@@ -83,6 +85,7 @@ fn sqlite_options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(limits::SQLITE_BUSY)
         .foreign_keys(true)
         .synchronous(SqliteSynchronous::Full)
+        .statement_cache_capacity(limits::PREPARED_STATEMENTS)
 }
 
 async fn sqlite_pool(options: SqliteConnectOptions, size: u32) -> Result<DatabaseConnection, StoreError> {

@@ -24,8 +24,8 @@ pub struct Grants {
     pub networks: Vec<Network>,
 }
 
-/// The [calling key](calling_key), if it may be used: ENABLED, not expired, not deleted, and so are its owners.
-pub(super) static USABLE_KEY: LazyLock<String> = LazyLock::new(|| {
+/// The calling key, if it may be used: ENABLED, not expired, not deleted, and so are its owners.
+static USABLE_KEY: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT scopes, networks FROM api_key WHERE id = $1 AND tenant_id = $2 AND service_user_id = $3
         AND state = 'ENABLED' AND delete_time IS NULL AND (expire_time IS NULL OR expire_time > $4)
@@ -43,8 +43,7 @@ static USABLE_IDENTITY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What [`USABLE_KEY`] asks for.
-pub(super) fn calling_key(key: &KeyName, now: Time) -> [Value; 4] {
+fn calling_key(key: &KeyName, now: Time) -> [Value; 4] {
     [key.id.to_string().into(), key.owner.tenant.as_str().into(), key.owner.id.as_str().into(), now.into()]
 }
 
@@ -65,8 +64,7 @@ impl Write {
     }
 }
 
-/// The columns of [`USABLE_KEY`].
-pub(super) fn read_grants(row: &QueryResult, credential: &Credential) -> Result<Grants, StoreError> {
+fn read_grants(row: &QueryResult, credential: &Credential) -> Result<Grants, StoreError> {
     let table = match credential {
         Credential::Key(_) => "api_key",
         Credential::Certificate { .. } => "certificate_identity",

@@ -48,6 +48,20 @@ impl Write {
         find(&self.transaction, name).await
     }
 
+    /// Those of these key groups that are there.
+    pub async fn key_groups(&self, names: Vec<KeyGroupName>) -> Result<Vec<KeyGroupName>, StoreError> {
+        if names.is_empty() {
+            return Ok(names);
+        }
+        let any = names.iter().map(named).fold(Condition::any(), Condition::add);
+        let query = Entity::find().select_only().columns([Column::TenantId, Column::Id]).filter(any);
+        let rows = row::fetch(&self.transaction, query).await?;
+        let found: Vec<_> = rows.iter().map(row::naming_texts::<Model>).collect::<Result<_, _>>()?;
+        let is_found =
+            |name: &KeyGroupName| found.contains(&vec![name.tenant.to_string(), name.id.as_str().to_owned()]);
+        Ok(names.into_iter().filter(is_found).collect())
+    }
+
     /// How many key groups a tenant has.
     pub async fn key_group_count(&self, tenant: &TenantId) -> Result<u64, StoreError> {
         row::count(&self.transaction, Entity::find().filter(Column::TenantId.eq(tenant.as_str()))).await

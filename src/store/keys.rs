@@ -11,7 +11,7 @@ use sea_orm::{
 };
 
 use crate::domain::{
-    Time,
+    Revision, Time,
     audit::AuditEvent,
     ids::{KeyGroupId, KeyId, KeyName, KeyParent},
     key::Key,
@@ -38,6 +38,20 @@ pub struct StoredKey {
     pub digest: SecretDigest,
     /// The pepper it was digested under.
     pub pepper: PepperId,
+}
+
+/// A new live key as it is stored.
+pub struct NewKeyRow {
+    /// The key. Its revision is given by the change.
+    pub key: Key,
+    /// Found free in this very change.
+    pub slot: Slot,
+    /// The digest of its secret.
+    pub digest: SecretDigest,
+    /// The pepper it was digested under.
+    pub pepper: PepperId,
+    /// The event of the change.
+    pub event: AuditEvent,
 }
 
 /// Which keys to list.
@@ -116,26 +130,13 @@ impl Write {
         undeleted(&self.transaction, ids).await
     }
 
-    /// Stores a new live key in a slot that [`free_slot`](Self::free_slot) found in this very change, and the event of the
-    /// change.
-    pub async fn insert_key(
-        &self,
-        key: &Key,
-        slot: Slot,
-        digest: &SecretDigest,
-        pepper: &PepperId,
-        event: AuditEvent,
-    ) -> Result<Told, StoreError> {
-        let row = ActiveModel {
-            id: Set(key.name.id.to_string()),
-            tenant_id: Set(key.name.owner.tenant.to_string()),
-            service_user_id: Set(key.name.owner.id.to_string()),
-            slot: Set(Some(slot.number())),
-            secret_digest: Set(digest.as_bytes().to_vec()),
-            pepper_id: Set(pepper.as_str().to_owned()),
-            ..columns(key, self.revision())?
-        };
-        self.insert_and_tell(Entity::insert(row).into_query(), event).await
+    /// Stores new keys, of which there is at least one, and the events of them. The first one's revision is this change's,
+    /// and each other's is one more than the one before it.
+    pub async fn insert_keys(&self, new: Vec<NewKeyRow>) -> Result<Told, StoreError> {
+        let rows = new.iter().zip(self.revision()..).map(|(new, revision)| new_row(new, revision));
+        let rows: Vec<ActiveModel> = rows.collect::<Result<_, _>>()?;
+        let events = new.into_iter().map(|new| new.event).collect();
+        self.insert_and_tell(Entity::insert_many(rows).into_query(), events).await
     }
 
     /// Stores every field of a key that exists; never what is stored of its secret, nor its last use. A key that is
@@ -174,6 +175,18 @@ impl Write {
             .filter(Column::Id.is_in(rows.iter().map(|row| row.id.to_string())));
         Ok(within(update.exec(&self.transaction)).await?.rows_affected)
     }
+}
+
+fn new_row(new: &NewKeyRow, revision: Revision) -> Result<ActiveModel, StoreError> {
+    Ok(ActiveModel {
+        id: Set(new.key.name.id.to_string()),
+        tenant_id: Set(new.key.name.owner.tenant.to_string()),
+        service_user_id: Set(new.key.name.owner.id.to_string()),
+        slot: Set(Some(new.slot.number())),
+        secret_digest: Set(new.digest.as_bytes().to_vec()),
+        pepper_id: Set(new.pepper.as_str().to_owned()),
+        ..columns(&new.key, revision)?
+    })
 }
 
 async fn find(database: &impl ConnectionTrait, name: &KeyName) -> Result<Option<Key>, StoreError> {

@@ -59,7 +59,7 @@ pub use deliveries::{Claimed, DeliveryFilter, SentMail, Settlement, Wanted};
 pub use error::StoreError;
 pub use feed::{Cursor, Feed, FeedRow, Look, Page};
 pub use grants::Grants;
-pub use keys::{KeyFilter, KeyStateFilter, Rehash, StoredKey};
+pub use keys::{KeyFilter, KeyStateFilter, NewKeyRow, Rehash, StoredKey};
 pub use listen::Listener;
 pub use notifications::NotificationFilter;
 pub use pool_use::PoolUse;

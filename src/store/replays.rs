@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Statement};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, Statement,
+    sea_query::{Expr, ExprTrait, OnConflict},
+};
 
 use crate::domain::{Time, limits};
 
@@ -35,27 +39,43 @@ impl fmt::Debug for Replay {
 }
 
 impl Write {
-    /// What this caller's request was answered; perhaps expired, which the caller of this function decides.
-    pub async fn replay(&self, caller: &str, request_id: &str) -> Result<Option<Replay>, StoreError> {
-        let query = Entity::find().filter(Column::Caller.eq(caller)).filter(Column::RequestId.eq(request_id));
-        row::read_one(&self.transaction, query).await
+    /// What these requests, named by caller and request id, were answered; perhaps expired, which the caller of this
+    /// function decides.
+    pub async fn replays(&self, requests: &[(String, String)]) -> Result<Vec<Replay>, StoreError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let named = |(caller, id): &(String, String)| Column::Caller.eq(caller).and(Column::RequestId.eq(id));
+        let any = requests.iter().map(named).fold(Condition::any(), Condition::add);
+        row::read_all(&self.transaction, Entity::find().filter(any)).await
     }
 
-    /// Stores an answer in place of one that has expired at `now`. One that hasn't must not be there.
-    pub async fn insert_replay(&self, replay: &Replay, now: Time) -> Result<(), StoreError> {
-        let expired = Entity::delete_many()
-            .filter(Column::Caller.eq(&replay.caller))
-            .filter(Column::RequestId.eq(&replay.request_id))
-            .filter(Column::ExpireTime.lte(now));
-        within(expired.exec(&self.transaction)).await?;
-        let row = ActiveModel {
-            caller: Set(replay.caller.clone()),
-            request_id: Set(replay.request_id.clone()),
-            fingerprint: Set(replay.fingerprint.to_vec()),
-            sealed: Set(replay.sealed.clone()),
-            expire_time: Set(replay.expire_time),
-        };
-        within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
+    /// Stores answers, each in place of one that has expired at `now`. One that hasn't must not be there.
+    pub async fn insert_replays(&self, replays: &[Replay], now: Time) -> Result<(), StoreError> {
+        if replays.is_empty() {
+            return Ok(());
+        }
+        let expired = Expr::col((Entity, Column::ExpireTime)).lte(now);
+        let in_place = OnConflict::columns([Column::Caller, Column::RequestId])
+            .update_columns([Column::Fingerprint, Column::Sealed, Column::ExpireTime])
+            .action_and_where(expired)
+            .to_owned();
+        let insert = Entity::insert_many(replays.iter().map(columns)).on_conflict(in_place);
+        let stored = within(insert.exec_without_returning(&self.transaction)).await?;
+        if stored == replays.len() as u64 {
+            return Ok(());
+        }
+        Err(StoreError::Bug("a request was answered twice".to_owned()))
+    }
+}
+
+fn columns(replay: &Replay) -> ActiveModel {
+    ActiveModel {
+        caller: Set(replay.caller.clone()),
+        request_id: Set(replay.request_id.clone()),
+        fingerprint: Set(replay.fingerprint.to_vec()),
+        sealed: Set(replay.sealed.clone()),
+        expire_time: Set(replay.expire_time),
     }
 }
 

@@ -61,17 +61,13 @@ impl Store {
 }
 
 impl Write {
-    /// Stores the sealed secret of a key that this very change makes.
-    pub async fn insert_sealed_secret(&self, name: &KeyName, sealed: &SealedSecret) -> Result<(), StoreError> {
-        let row = ActiveModel {
-            key_id: Set(name.id.to_string()),
-            tenant_id: Set(name.owner.tenant.to_string()),
-            kek_id: Set(sealed.data_key.kek.as_str().to_owned()),
-            wrapped_key: Set(sealed.data_key.bytes.clone()),
-            sealed: Set(sealed.bytes.clone()),
-            reveal_times: Set(reveal_times(&Reveals::default())?),
-        };
-        within(Entity::insert(row).exec_without_returning(&self.transaction)).await.map(drop)
+    /// Stores the sealed secrets of keys that this very change makes.
+    pub async fn insert_sealed_secrets(&self, secrets: &[(KeyName, SealedSecret)]) -> Result<(), StoreError> {
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<ActiveModel> = secrets.iter().map(new_row).collect::<Result<_, _>>()?;
+        within(Entity::insert_many(rows).exec_without_returning(&self.transaction)).await.map(drop)
     }
 
     /// The sealed secret of a key, if it is kept.
@@ -127,6 +123,17 @@ impl Bookkeeping {
 
 fn reveal_times(reveals: &Reveals) -> Result<String, StoreError> {
     json(&reveals.times().iter().map(Time::timestamp_micros).collect::<Vec<_>>())
+}
+
+fn new_row((name, sealed): &(KeyName, SealedSecret)) -> Result<ActiveModel, StoreError> {
+    Ok(ActiveModel {
+        key_id: Set(name.id.to_string()),
+        tenant_id: Set(name.owner.tenant.to_string()),
+        kek_id: Set(sealed.data_key.kek.as_str().to_owned()),
+        wrapped_key: Set(sealed.data_key.bytes.clone()),
+        sealed: Set(sealed.bytes.clone()),
+        reveal_times: Set(reveal_times(&Reveals::default())?),
+    })
 }
 
 impl Row for Model {

@@ -84,10 +84,10 @@ impl Write {
         Ok(())
     }
 
-    pub(super) async fn rows<const N: usize>(
+    pub(super) async fn rows(
         &self,
         sql: &str,
-        values: [Value; N],
+        values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<QueryResult>, StoreError> {
         let statement = Statement::from_sql_and_values(self.transaction.get_database_backend(), sql, values);
         within(self.transaction.query_all_raw(statement)).await

@@ -1,12 +1,13 @@
 //! One change, or one piece of bookkeeping: a turn in the queue and a transaction. Dropped without commit, it is undone.
 
-use std::slice;
 use std::sync::Arc;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode, Statement,
     TransactionOptions, TransactionTrait, Values,
-    sea_query::{CommonTableExpression, InsertStatement, WithClause},
+    sea_query::{
+        CommonTableExpression, Expr, ExprTrait, InsertStatement, Query, SubQueryStatement, UpdateStatement, WithClause,
+    },
 };
 
 use tokio::time::{Instant, timeout};
@@ -15,10 +16,11 @@ use crate::domain::{Revision, audit::AuditEvent, limits};
 
 use super::{Store, StoreError, audit, error::within, queue::Turn, signal::Signal};
 
-/// One change, under one revision, with one audit event. Undone when dropped.
+/// One change, under one revision, with one audit event; or new keys that are written together, each a change of its own.
+/// Undone when dropped.
 ///
 /// Look-ups inside also find what is deleted; the caller decides. Everything that is written carries this revision,
-/// whatever the value says.
+/// whatever the value says; but of several new keys, and their events, each the next one.
 pub struct Write {
     revision: Revision,
     // Before the turn: fields are dropped in this order, and the next writer should find the connection on its way back.
@@ -27,8 +29,8 @@ pub struct Write {
     signal: Arc<Signal>,
 }
 
-/// The event of a change is written: the change may be committed.
-pub struct Told(());
+/// The event of a change is written: the change may be committed. Holds the last revision it takes.
+pub struct Told(Revision);
 
 /// A transaction that changes no resource, and so takes no revision. Undone when dropped.
 pub struct Bookkeeping {
@@ -79,7 +81,7 @@ const NEXT_REVISION: &str = "UPDATE revision SET value = value + 1 WHERE id = 1 
 pub(super) const THIS_REVISION: &str = "SELECT value FROM revision WHERE id = 1 FOR UPDATE";
 
 impl Write {
-    /// The revision of this change.
+    /// The revision of this change; the first one, when it is several.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision
@@ -97,28 +99,37 @@ impl Write {
     /// middle: the change may have happened.
     pub async fn commit(self, event: AuditEvent) -> Result<Revision, StoreError> {
         self.note(vec![event]).await?;
-        self.commit_told(Told(())).await
+        let told = Told(self.revision);
+        self.commit_told(told).await
     }
 
-    /// As [`commit`](Self::commit), when the event is written already.
-    pub async fn commit_told(self, _: Told) -> Result<Revision, StoreError> {
+    /// As [`commit`](Self::commit), when the event is written already. Answers the last revision.
+    pub async fn commit_told(self, told: Told) -> Result<Revision, StoreError> {
         commit(self.transaction).await?;
         self.signal.poke();
-        Ok(self.revision)
+        Ok(told.0)
     }
 
-    /// Inserts a row together with the event of this change: all other writers wait for each question, and this is one
-    /// instead of two.
+    /// Inserts rows together with the events of them, each a change under a revision of its own: all other writers wait for
+    /// each question, and this is a single one.
     pub(super) async fn insert_and_tell(
         &self,
-        row: InsertStatement,
-        mut event: AuditEvent,
+        rows: InsertStatement,
+        mut events: Vec<AuditEvent>,
     ) -> Result<Told, StoreError> {
-        event.revision = self.revision;
-        let told = audit::statement(slice::from_ref(&event));
-        within(self.transaction.execute_raw(both(self.transaction.get_database_backend(), row, told))).await?;
-        Ok(Told(()))
+        for (event, revision) in events.iter_mut().zip(self.revision..) {
+            event.revision = revision;
+        }
+        let last = events.last().map_or(self.revision, |event| event.revision);
+        let more = (last > self.revision).then(|| revision_at(last));
+        let question = at_once(self.transaction.get_database_backend(), rows, audit::statement(&events), more);
+        within(self.transaction.execute_raw(question)).await?;
+        Ok(Told(last))
     }
+}
+
+fn revision_at(value: Revision) -> UpdateStatement {
+    Query::update().table("revision").value("value", value).and_where(Expr::col("id").eq(1)).to_owned()
 }
 
 impl Bookkeeping {
@@ -128,15 +139,28 @@ impl Bookkeeping {
     }
 }
 
-/// One statement on PostgreSQL. On SQLite, which has none that inserts into two tables, two in one text.
-fn both(backend: DbBackend, first: InsertStatement, second: InsertStatement) -> Statement {
+/// One statement on PostgreSQL. On SQLite, which has none that changes several tables, several in one text.
+fn at_once(
+    backend: DbBackend,
+    rows: InsertStatement,
+    events: InsertStatement,
+    revision: Option<UpdateStatement>,
+) -> Statement {
     if backend == DbBackend::Postgres {
-        let first = CommonTableExpression::new().query(first).table_name("first").to_owned();
-        return backend.build(&second.with(WithClause::new().cte(first).to_owned()));
+        let named = |name: &'static str, part: SubQueryStatement| {
+            CommonTableExpression::new().query(part).table_name(name).to_owned()
+        };
+        let mut with = WithClause::new().cte(named("row", rows.into())).to_owned();
+        if let Some(revision) = revision {
+            with.cte(named("taken", revision.into()));
+        }
+        return backend.build(&events.with(with));
     }
-    let [first, second] = [first, second].map(|insert| backend.build(&insert));
-    let values = [first.values, second.values].into_iter().flatten().flat_map(|Values(values)| values);
-    Statement::from_sql_and_values(backend, format!("{}; {}", first.sql, second.sql), values)
+    let mut parts = vec![backend.build(&rows), backend.build(&events)];
+    parts.extend(revision.map(|revision| backend.build(&revision)));
+    let (texts, values): (Vec<String>, Vec<_>) = parts.into_iter().map(|part| (part.sql, part.values)).unzip();
+    let values = values.into_iter().flatten().flat_map(|Values(values)| values);
+    Statement::from_sql_and_values(backend, texts.join("; "), values)
 }
 
 /// On SQLite the write lock is taken at once: whoever reads first and writes later may be refused then.

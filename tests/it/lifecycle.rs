@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use claviger::proto::v1::{self, Verdict};
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::ConnectionTrait;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -15,7 +15,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::harness::{Client, Engine, Place, Process, process};
-use crate::rig::{Change, database, eventually, is_live, list_keys, start, verdicts};
+use crate::rig::{Change, database, eventually, hold_up_changes, is_live, list_keys, start, verdicts};
 
 on_both_engines!(
     the_first_start_says_what_to_do_next,
@@ -99,20 +99,6 @@ async fn a_second_process_on_the_same_sqlite_folder_is_refused() {
     }
     let mut root = running.caller(Some(&process::root_secret(place.folder.path()))).await;
     root.create_tenant("still-serving").await;
-}
-
-/// A foreign connection holds the lock that every change needs.
-async fn hold_up_changes(place: &Place) -> sea_orm::DatabaseConnection {
-    let database = database(place).await;
-    let lock: &[&str] = if database.get_database_backend() == DbBackend::Sqlite {
-        &["BEGIN IMMEDIATE"]
-    } else {
-        &["BEGIN", "SELECT value FROM revision FOR UPDATE"]
-    };
-    for sql in lock {
-        database.execute_unprepared(sql).await.expect("locked");
-    }
-    database
 }
 
 async fn sigterm_lets_a_running_change_end(engine: Engine) {

@@ -21,6 +21,7 @@ mod containerfile;
 mod contract;
 mod copy;
 mod crash;
+mod creates_together;
 mod credential_files;
 mod database_roles;
 mod database_tls;

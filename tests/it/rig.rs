@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use claviger::proto::v1;
 use futures_util::future::join_all;
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement, TryGetable};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TryGetable};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
@@ -192,6 +192,20 @@ pub async fn select<T: TryGetable>(database: &DatabaseConnection, sql: &str) -> 
     let statement = Statement::from_string(database.get_database_backend(), sql);
     let rows = database.query_all_raw(statement).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     rows.iter().map(|row| row.try_get_by_index(0).expect("a value")).collect()
+}
+
+/// A foreign connection holds the lock that every change needs.
+pub async fn hold_up_changes(place: &Place) -> DatabaseConnection {
+    let database = database(place).await;
+    let lock: &[&str] = if database.get_database_backend() == DbBackend::Sqlite {
+        &["BEGIN IMMEDIATE"]
+    } else {
+        &["BEGIN", "SELECT value FROM revision FOR UPDATE"]
+    };
+    for sql in lock {
+        database.execute_unprepared(sql).await.expect("locked");
+    }
+    database
 }
 
 /// Starts the binary on this place, silent but for warnings.

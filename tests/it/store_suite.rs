@@ -54,6 +54,7 @@ on_both_engines! {
     names_compare_and_sort_byte_by_byte
     revisions_follow_commits_and_a_rollback_burns_none
     sixty_four_creators_make_exactly_ten
+    slots_that_one_change_gives_away_differ
     a_slot_is_free_again_after_revoke_delete_and_expiry
     the_schema_refuses_what_the_program_never_does
     lists_filter_by_the_state_of_now_and_page_without_gaps

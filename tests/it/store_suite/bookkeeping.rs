@@ -1,5 +1,7 @@
 //! What is kept for a while: deleted rows, replayed answers, audit events.
 
+use std::slice::from_ref;
+
 use claviger::domain::{Span, Time, audit::Outcome, limits, page::Page};
 use claviger::store::Replay;
 
@@ -38,18 +40,23 @@ pub(super) async fn replays_are_kept_until_they_expire(database: &Database) {
         expire_time: now() + limits::REPLAY_WINDOW,
     };
     let write = database.store.write().await.expect("a write");
-    write.insert_replay(&replay, now()).await.expect("stored");
-    assert_eq!(write.replay(&replay.caller, "Request").await.expect("a look"), Some(replay.clone()));
-    assert_eq!(write.replay(&replay.caller, "request").await.expect("a look"), None);
-    assert_eq!(write.replay("somebody else", "Request").await.expect("a look"), None);
+    let of = |caller: &str, id: &str| (caller.to_owned(), id.to_owned());
+    let (right, other_case) = (of(&replay.caller, "Request"), of(&replay.caller, "request"));
+    let foreign = of("somebody else", "Request");
+    write.insert_replays(from_ref(&replay), now()).await.expect("stored");
+    assert_eq!(write.replays(&[foreign.clone(), right]).await.expect("a look"), from_ref(&replay));
+    assert_eq!(write.replays(&[foreign, other_case]).await.expect("a look"), []);
+    assert_eq!(write.replays(&[]).await.expect("a look"), []);
     done(write).await;
     let write = database.store.write().await.expect("a write");
-    assert!(write.insert_replay(&replay, now()).await.is_err());
+    let fresh = Replay { request_id: "another".to_owned(), ..replay.clone() };
+    assert!(write.insert_replays(&[fresh, replay.clone()], now()).await.is_err(), "one is there");
     drop(write);
     let write = database.store.write().await.expect("a write");
     let later =
         Replay { fingerprint: [2; 32], expire_time: replay.expire_time + limits::REPLAY_WINDOW, ..replay.clone() };
-    write.insert_replay(&later, replay.expire_time).await.expect("takes the place of the expired one");
+    write.insert_replays(from_ref(&later), replay.expire_time).await.expect("takes the place of the expired one");
+    assert_eq!(write.replays(&[of(&replay.caller, "Request")]).await.expect("a look"), from_ref(&later));
     done(write).await;
     let bookkeeping = database.store.bookkeeping().await.expect("a turn");
     assert_eq!(bookkeeping.delete_expired_replays(replay.expire_time).await.expect("none"), 0);

@@ -17,7 +17,7 @@ use claviger::domain::{
     scope::Scope,
     text::{Description, DisplayName},
 };
-use claviger::store::{Store, StoreError, Target, Write};
+use claviger::store::{NewKeyRow, Slot, Store, StoreError, Target, Write};
 use sea_orm::{ConnectionTrait, Database as Sea, DatabaseConnection};
 
 /// One database and a store on it.
@@ -80,9 +80,10 @@ impl Database {
     /// Makes a key the way a use case does. `false` at the limit.
     pub(super) async fn create(&self, key: &Key) -> Result<bool, StoreError> {
         let write = self.store.write().await?;
-        let room = write.room(&key.name.owner).await?.expect("its owner");
-        let Some(slot) = write.free_slot(&key.name.owner, &room, key.create_time).await? else { return Ok(false) };
-        let told = write.insert_key(key, slot, &digest(key.name.id), pepper().id(), event(&write)).await?;
+        let mut room = write.room(&key.name.owner).await?.expect("its owner");
+        let slot = write.free_slot(&key.name.owner, &mut room, key.create_time).await?;
+        let Some(slot) = slot else { return Ok(false) };
+        let told = write.insert_keys(vec![new_row(key, slot, event(&write))]).await?;
         write.commit_told(told).await.map(|_| true)
     }
 
@@ -191,6 +192,11 @@ fn unprivileged(folder: &tempfile::TempDir) -> u32 {
     }
     chown(folder.path(), Some(NOBODY), None).expect("root may");
     NOBODY
+}
+
+pub(super) fn new_row(key: &Key, slot: Slot, event: AuditEvent) -> NewKeyRow {
+    let pepper = pepper().id().clone();
+    NewKeyRow { key: key.clone(), slot, digest: digest(key.name.id), pepper, event }
 }
 
 pub(super) fn now() -> Time {

@@ -46,6 +46,29 @@ pub(super) async fn a_slot_is_free_again_after_revoke_delete_and_expiry(database
     assert!(!database.create(&at(now() + days(2))).await.expect("a refusal"));
 }
 
+pub(super) async fn slots_that_one_change_gives_away_differ(database: &Database) {
+    let owner = database.furnish().await;
+    let mut keys: Vec<Key> = (0..limits::LIVE_KEYS).map(|_| key(&owner)).collect();
+    keys[3].expire_time = Some(now() + days(1));
+    for key in &keys[..9] {
+        assert!(database.create(key).await.expect("a create"));
+    }
+    let write = database.store.write().await.expect("a write");
+    let mut room = write.room(&owner).await.expect("a look").expect("its room");
+    let mut rows = Vec::new();
+    for _ in 0..2 {
+        let slot = write.free_slot(&owner, &mut room, now() + days(1)).await.expect("a look").expect("a slot");
+        rows.push(new_row(&key(&owner), slot, event(&write)));
+    }
+    assert_eq!(write.free_slot(&owner, &mut room, now() + days(1)).await.expect("a look"), None);
+    let (first, ids) = (write.revision(), rows.iter().map(|row| row.key.name.clone()).collect::<Vec<_>>());
+    let told = write.insert_keys(rows).await.expect("the schema has room for them");
+    assert_eq!(write.commit_told(told).await.expect("a commit"), first + 1);
+    for (name, revision) in ids.iter().zip(first..) {
+        assert_eq!(database.store.key(name).await.expect("a look").expect("a key").revision, revision);
+    }
+}
+
 pub(super) async fn the_schema_refuses_what_the_program_never_does(database: &Database) {
     let owner = database.furnish().await;
     let (first, second) = (key(&owner), key(&owner));
