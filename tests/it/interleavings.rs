@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use claviger::proto::v1::{self, Verdict, batch_verify_result::Result as Item};
 use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use crate::harness::{Client, Process, engine, errors::reason};
-use crate::rig::{Change, Replicas, database, eventually, select};
+use crate::rig::{Change, Replicas, database, select};
 use crate::table_verdicts::{VERDICT_OF_EACH, about, by_id};
 use lanes::{Board, Lane, SlowCommitter, read_on};
 
@@ -46,31 +47,34 @@ async fn ask(caller: &mut Client, secrets: &[String], min_revision: i64) -> Vec<
         let question =
             |secret: &String| v1::VerifyRequest { secret: secret.clone(), min_revision, ..Default::default() };
         let request = v1::BatchVerifyRequest { requests: some.iter().map(question).collect() };
-        let mut answers = None;
-        eventually(ANSWERED, "a verdict about each", async || {
-            answers = batch(caller, request.clone()).await;
-            answers.is_some()
-        })
-        .await;
-        told.extend(answers.into_iter().flatten());
+        let begun = Instant::now();
+        let mut asked = 1;
+        loop {
+            match batch(caller, request.clone()).await {
+                Ok(answers) => break told.extend(answers),
+                Err(why) => assert!(begun.elapsed() < ANSWERED, "no verdict about each, asked {asked} times: {why}"),
+            }
+            asked += 1;
+            sleep(Duration::from_millis(10)).await;
+        }
     }
     told
 }
 
-/// `None` when one of them is UNAVAILABLE, or all of them are too late.
-async fn batch(caller: &mut Client, request: v1::BatchVerifyRequest) -> Option<Vec<v1::VerifyResponse>> {
+/// Says why not, when one of them is UNAVAILABLE, or all of them are too late.
+async fn batch(caller: &mut Client, request: v1::BatchVerifyRequest) -> Result<Vec<v1::VerifyResponse>, String> {
     let results = match caller.verification.batch_verify(request).await {
         Ok(answer) => answer.into_inner().results,
         Err(status) => {
             assert!(matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded), "{status:?}");
-            return None;
+            return Err(format!("{status:?}"));
         }
     };
     let read = |result: v1::BatchVerifyResult| match result.result.expect("a result") {
-        Item::Response(response) => Some(response),
+        Item::Response(response) => Ok(response),
         Item::Error(error) => {
             assert_eq!(Code::from(error.code), Code::Unavailable, "{error:?}");
-            None
+            Err(format!("{error:?}"))
         }
     };
     results.into_iter().map(read).collect()
