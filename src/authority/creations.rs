@@ -22,11 +22,11 @@ use crate::store::{Grants, Replay, Room, StoreError, Write};
 use super::{
     Authority, AuthorityError,
     call::Call,
-    grants_the_same,
     keys::{Created, load},
     line,
     new_keys::{self, NewKeyRows, take_slot},
     replays::{ReplayRequest, stored_name},
+    require_same_grants,
 };
 
 /// A key to be made, about which everything is decided but what the store alone can say.
@@ -146,7 +146,7 @@ impl Authority {
         let Creation { call, created, replay, stored_name: _ } = creation;
         let Created { key, .. } = created;
         let owner = &key.name.owner;
-        facts.require_unchanged(call)?;
+        require_same_grants(facts.grants.get(&call.caller.credential), &call.caller)?;
         let room = facts.rooms.get_mut(owner).ok_or_else(|| Refusal::NotFound(Resource::service_user(owner)))?;
         if let Some(request) = replay
             && let Some(secret) = self.replayed(call, request, &facts.replays)?
@@ -174,7 +174,8 @@ enum Admitted {
 
 /// What the store says about all creations of a turn. Nothing can overtake it until they are committed.
 struct Facts {
-    grants: HashMap<Credential, Option<Grants>>,
+    /// Of the callers' credentials that may be used.
+    grants: HashMap<Credential, Grants>,
     rooms: HashMap<ServiceUserName, Room>,
     replays: Vec<Replay>,
     key_groups: Vec<KeyGroupName>,
@@ -190,7 +191,8 @@ impl Facts {
         }
         let mut grants = HashMap::new();
         for (credential, now) in callers {
-            grants.insert(credential.clone(), write.grants(credential, now).await?);
+            let found = write.grants(credential, now).await?;
+            grants.extend(found.map(|found| (credential.clone(), found)));
         }
         let keys = || creations.iter().map(|creation| &creation.created.key);
         let owners: HashSet<_> = keys().map(|key| &key.name.owner).collect();
@@ -202,13 +204,6 @@ impl Facts {
             replays: write.replays(&requests).await?,
             key_groups: write.key_groups(key_groups.into_iter().collect()).await?,
         })
-    }
-
-    fn require_unchanged(&self, call: &Call) -> Result<(), AuthorityError> {
-        match self.grants.get(&call.caller.credential) {
-            Some(Some(found)) if grants_the_same(found, &call.caller) => Ok(()),
-            Some(Some(_) | None) | None => Err(AuthorityError::CallerEnded),
-        }
     }
 }
 

@@ -159,14 +159,15 @@ impl Authority {
 
 /// Refuses a caller whose credential isn't, or doesn't grant, what it was recognised by.
 async fn require_unchanged(write: &Write, call: &Call) -> Result<(), AuthorityError> {
-    match write.grants(&call.caller.credential, call.now).await? {
-        Some(found) if grants_the_same(&found, &call.caller) => Ok(()),
-        Some(_) | None => Err(AuthorityError::CallerEnded),
-    }
+    require_same_grants(write.grants(&call.caller.credential, call.now).await?.as_ref(), &call.caller)
 }
 
-fn grants_the_same(found: &Grants, caller: &Caller) -> bool {
-    found.scopes == caller.scopes && found.networks == caller.networks
+/// The same, when it is known what the credential grants.
+fn require_same_grants(found: Option<&Grants>, caller: &Caller) -> Result<(), AuthorityError> {
+    match found {
+        Some(found) if found.scopes == caller.scopes && found.networks == caller.networks => Ok(()),
+        Some(_) | None => Err(AuthorityError::CallerEnded),
+    }
 }
 
 /// What a change answers, and the revision from which on it is true: its own, or an earlier one when there was nothing to

@@ -57,8 +57,10 @@ impl Write {
         let query = Entity::find().select_only().columns([Column::TenantId, Column::Id]).filter(any);
         let rows = row::fetch(&self.transaction, query).await?;
         let found: Vec<_> = rows.iter().map(row::naming_texts::<Model>).collect::<Result<_, _>>()?;
-        let is_found =
-            |name: &KeyGroupName| found.contains(&vec![name.tenant.to_string(), name.id.as_str().to_owned()]);
+        let is_found = |name: &KeyGroupName| {
+            let parts = [name.tenant.as_str(), name.id.as_str()];
+            found.iter().any(|found| *found == parts)
+        };
         Ok(names.into_iter().filter(is_found).collect())
     }
 

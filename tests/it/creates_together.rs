@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use claviger::proto::v1::{self, Verdict};
 use futures_util::future::join_all;
-use prost_types::FieldMask;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 
 use crate::harness::{Client, Engine, TestApp, errors::reason};
+use crate::policies::set_policy;
 use crate::rig::{database, hold_up_changes, list_keys, select, verdicts};
 
 on_both_engines!(
@@ -228,13 +228,8 @@ async fn retrievable_ones_are_sealed_each(engine: Engine) {
     let Some(app) = TestApp::start(engine).await else { return };
     let mut root = app.root().await;
     let owners = owners(&mut root, 2).await;
-    let policy = Some(v1::TenantPolicy { allow_retrievable: true, ..Default::default() });
-    let tenant = Some(v1::Tenant { name: "tenants/acme".to_owned(), policy, ..Default::default() });
-    let update_mask = Some(FieldMask { paths: vec!["policy".to_owned()] });
-    root.tenants
-        .update_tenant(v1::UpdateTenantRequest { tenant, update_mask, expected_revision: 0 })
-        .await
-        .expect("set");
+    let policy = v1::TenantPolicy { allow_retrievable: true, ..Default::default() };
+    set_policy(&mut root, "tenants/acme", policy).await.expect("set");
     let creates = (0..8).map(|number| {
         let mut request = create(&owners[number % 2], "a key");
         request.key.as_mut().expect("a key").retrievable = number % 4 < 2;

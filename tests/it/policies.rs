@@ -73,7 +73,7 @@ fn ttl(days: i64) -> Option<Duration> {
     (days > 0).then(|| Duration { seconds: days * DAY, nanos: 0 })
 }
 
-async fn set_policy(client: &mut Client, name: &str, policy: v1::TenantPolicy) -> Result<v1::Tenant, Status> {
+pub async fn set_policy(client: &mut Client, name: &str, policy: v1::TenantPolicy) -> Result<v1::Tenant, Status> {
     let tenant = v1::Tenant { name: name.to_owned(), policy: Some(policy), ..Default::default() };
     let update_mask = Some(FieldMask { paths: vec!["policy".to_owned()] });
     let request = v1::UpdateTenantRequest { tenant: Some(tenant), update_mask, expected_revision: 0 };

@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::harness::{Client, Engine, TestApp, errors::reason};
+use crate::policies::set_policy;
 use crate::rig::{Change, Replicas, database, select};
 use crate::rpcs::{AUDIT, OWN, Place, REVEAL, TENANT_ADMIN, WRITE};
 
@@ -62,11 +63,8 @@ impl Scene {
     }
 
     async fn allow(&mut self, allow_retrievable: bool) {
-        let policy = Some(v1::TenantPolicy { allow_retrievable, ..Default::default() });
-        let tenant = Some(v1::Tenant { name: self.tenant.clone(), policy, ..Default::default() });
-        let update_mask = Some(FieldMask { paths: vec!["policy".to_owned()] });
-        let request = v1::UpdateTenantRequest { tenant, update_mask, expected_revision: 0 };
-        self.root.tenants.update_tenant(request).await.expect("set");
+        let policy = v1::TenantPolicy { allow_retrievable, ..Default::default() };
+        set_policy(&mut self.root, &self.tenant, policy).await.expect("set");
     }
 
     /// Name and secret of a new key of `billing`.
